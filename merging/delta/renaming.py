@@ -18,9 +18,10 @@ from merging.delta.snapshot import Snapshot
 
 def named_as(mine: Snapshot, other: Snapshot) -> Snapshot:
     """A version whose columns, and the fields within them, are called what another version calls those that files store
-    alike. Others keep their names; where such a name is that of another column there, the column is left out.
+    alike. Others keep their names, in the letters that the other version has of them; where such a name is that of
+    another column there, the column is left out.
     """
-    if mine.schema_json == other.schema_json:
+    if mine.schema_json == other.schema_json or not (mine.blanks_in_names or other.blanks_in_names):
         return mine
     is_mapped = mine.blanks_in_names
     root = json.loads(mine.schema_json)
@@ -50,15 +51,16 @@ def _renamed(
     fields: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]], *, is_mapped: bool
 ) -> Iterator[dict[str, Any]]:
     twins = {_stored(one): one for one in others}
-    taken = {twins[_stored(one)]["name"] for one in fields if _stored(one) in twins}
+    spelled = {one["name"].lower(): one["name"] for one in others}
+    taken = {twins[_stored(one)]["name"].lower() for one in fields if _stored(one) in twins}
     for one in fields:
-        twin = twins.get(_stored(one))
-        if twin is None and one["name"] in taken:
+        twin, name = twins.get(_stored(one)), one["name"].lower()
+        if twin is None and name in taken:
             continue
         metadata = one.get("metadata") or {}
         if not is_mapped:
             metadata = {**metadata, **((twin or {}).get("metadata") or {STORED_NAME: one["name"]})}
-        found = {**one, "metadata": metadata}
+        found = {**one, "name": spelled.get(name, one["name"]), "metadata": metadata}
         if twin is not None:
             found["name"] = twin["name"]
             found["type"] = _renamed_within(one["type"], twin["type"], is_mapped=is_mapped)

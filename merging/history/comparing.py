@@ -210,8 +210,9 @@ def compare_staged(before: str, after: str) -> Differences:
     keys = sides[1].primary_keys
     if sides[0].primary_keys != keys:
         raise InvalidKeys("The two contents have other key columns.", data={"key_columns": list(keys)})
-    called = [_called(*sides), sides[1].schema.names]
-    before_here = [field.with_name(name) for field, name in zip(sides[0].schema, called[0], strict=True)]
+    called: list[Sequence[str | None]] = [_called(*sides), sides[1].schema.names]
+    named = zip(sides[0].schema, called[0], strict=True)
+    before_here = [field.with_name(name) for field, name in named if name is not None]
     schema = _both(pa.schema(before_here), sides[1].schema)
     with _session(5 * len(schema)) as opened:
         for name, side, names in zip("lr", sides, called, strict=True):
@@ -231,16 +232,22 @@ def compare_staged(before: str, after: str) -> Differences:
         return Differences(opened, schema, keys, "changed", f"contents {sides[0].digest} {sides[1].digest}")
 
 
-def _called(before: Staged, after: Staged) -> list[str]:
-    """What ``after`` calls the columns of ``before``: those of the table by the names under which files store them."""
+def _called(before: Staged, after: Staged) -> list[str | None]:
+    """What ``after`` calls the columns of ``before``: those of the table by the names under which files store them.
+    None for one whose name another one has there.
+    """
     based = after.schema.names[: after.base_column_count]
     stored = {after.stored_names.get(name, name): name for name in based}
-    names = before.schema.names
-    called = [
-        stored.get(before.stored_names.get(name, name), name) for name in names[: before.base_column_count]
+    twins = {
+        name: stored.get(before.stored_names.get(name, name))
+        for name in before.schema.names[: before.base_column_count]
+    }
+    taken = {name.lower() for name in twins.values() if name is not None}
+    spelled = {name.lower(): name for name in after.schema.names}
+    return [
+        twins.get(name) or (None if name.lower() in taken else spelled.get(name.lower(), name))
+        for name in before.schema.names
     ]
-    called += names[before.base_column_count :]
-    return called if len({*called}) == len(called) else list(names)
 
 
 def _both(before: pa.Schema, after: pa.Schema) -> pa.Schema:
@@ -272,7 +279,7 @@ def _images(staged: Staged) -> list[str]:
     return parts
 
 
-def _proposed(staged: Staged, names: Sequence[str], schema: pa.Schema) -> str:
+def _proposed(staged: Staged, names: Sequence[str | None], schema: pa.Schema) -> str:
     """SELECT of op, keys and the proposed values (``a<i>``) in the columns of a wider schema, where the content's have
     these names."""
     places = {name: position for position, name in enumerate(names)}

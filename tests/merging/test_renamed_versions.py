@@ -165,14 +165,52 @@ def test_a_column_that_went_comes_back_with_all_its_values(table: World) -> None
     assert gone_back(table, first) == [*ROWS, {"id": 4, "a": 40, "b": "b4"}]
 
 
-def test_a_column_whose_name_another_one_has_is_left_out(table: World) -> None:
+@pytest.mark.parametrize("name", ["a", "A"])
+def test_a_column_whose_name_another_one_has_is_left_out(table: World, name: str) -> None:
+    """In other letters, too."""
     map_columns(table)
     first = table.version
+    staged = table.stage(
+        pa.table({"id": [1, 2], "a": pa.array([0, 0], pa.int32()), "b": ["b1", "new"]}), base_version=None
+    )
     drop(table, "a")
-    alter(table, lambda fields: fields["b"].update(name="a"))
-    table.merge(table.stage(pa.table({"id": [2], "a": ["new"]}), base_version=None), "CR-1")
-    assert compared(table, first, table.version) == [(2, "update", {"a": "b2"}, {"a": "new"})]
-    assert gone_back(table, first) == [{"id": n, "a": f"b{n}"} for n in range(1, 5)]
+    alter(table, lambda fields: fields["b"].update(name=name))
+    changed = table.stage(pa.table({"id": [1, 2], name: ["b1", "new"]}), base_version=None)
+    with closing(merging.compare_staged(staged.location, changed.location)) as found:
+        assert [(row.key["id"], row.operation) for row in found.page().items] == [(1, "delete")]
+    table.merge(changed, "CR-1")
+    assert compared(table, first, table.version) == [(2, "update", {name: "b2"}, {name: "new"})]
+    assert gone_back(table, first) == [{"id": n, name: f"b{n}"} for n in range(1, 5)]
+
+
+def test_a_column_that_was_given_again_in_other_letters_is_found(table: World) -> None:
+    map_columns(table)
+    first = table.version
+    drop(table, "b")
+    add_column(table.uri, "B", "col-9")
+    table.merge(table.stage([{"id": 2, "B": "new"}], base_version=None), "CR-1")
+    now = {1: None, 2: "new", 3: None, 4: None}
+    assert compared(table, first, table.version) == [
+        (n, "update", {"B": f"b{n}"}, {"B": now[n]}) for n in now
+    ]
+    assert [row["B"] for row in gone_back(table, first)] == ["b1", "b2", "b3", "b4"]
+
+
+def test_fields_whose_names_differ_in_case_alone_are_told_apart(tmp_path: Path) -> None:
+    """One of them went, the other one got its name."""
+    world = World(tmp_path, "copy-on-write", NESTED)
+    world.uri += "-mapped"
+    rows = [{"id": n, "s": {"x": n, "y": f"y{n}"}} for n in (1, 2)]
+    deltalake.write_deltalake(
+        world.uri, arrow(NESTED, rows), configuration={"delta.columnMapping.mode": "name"}
+    )
+
+    def changed(fields: Fields) -> None:
+        del fields["s"]["type"]["fields"][0]
+        fields["s"]["type"]["fields"][0]["name"] = "X"
+
+    alter(world, changed)
+    assert compared(world, 0, 1) == []
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["renamed", "given again"])

@@ -64,8 +64,6 @@ class BoundedBodies:
         except NoRoomForBody as error:
             logger.error("body_not_read", exc_info=error)
             await self._refuse(scope, send, NO_ROOM)
-        except (OperationalError, InterfaceError) as error:  # nobody knows whether the caller is known
-            await self._refuse(scope, send, error)
         return None
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,8 +76,11 @@ class BoundedBodies:
         limit, is_page = _limit_of(view), _is_page(view)
         read = max(limit, settings.LONG_LIST_LIMIT_BYTES) if is_page and not chunked else limit
         if read > settings.BODY_LIMIT_BYTES and (chunked or declared > settings.BODY_LIMIT_BYTES):
-            async with ThreadSensitiveContext():
-                known = await sync_to_async(_is_known)(scope, by_browser=is_page)
+            try:
+                async with ThreadSensitiveContext():
+                    known = await sync_to_async(_is_known)(scope, by_browser=is_page)
+            except (OperationalError, InterfaceError) as error:  # nobody knows
+                return await self._refuse(scope, send, error)
             if not known:
                 limit = read = settings.BODY_LIMIT_BYTES
         limit, read = limit + FORM_BYTES, read + FORM_BYTES

@@ -102,7 +102,7 @@ def test_a_storage_root_that_cannot_be(tmp_path: Path, settings: Settings) -> No
     (tmp_path / "file").write_text("no folder")
     settings.DELTA_DATA_ROOT = tmp_path / "file" / "delta"
 
-    assert ready() == (503, {**WELL, "ready": False, "storage": "unavailable: NotADirectoryError"})
+    assert ready() == (503, {**WELL, "ready": False, "storage": "unavailable: TableUnreachable"})
 
 
 def test_fo7_a_queue_that_nobody_works_on_is_told_by_figures_and_keeps_this_process_ready() -> None:

@@ -274,11 +274,11 @@ def _from_struct(cell: str, source: pa.DataType, target: pa.DataType, path: str,
     for name in [*wanted, *given]:
         if name not in given:
             raise Refused(
-                f"{_at(path)}the upload's struct has no field {shown(name)}, which the table's has."
+                f"{_at(path)}the content's struct has no field {shown(name)}, which the table's has."
             )
         if name not in wanted:
             raise Refused(
-                f"{_at(path)}the upload's struct has a field {shown(name)}, which the table's has not."
+                f"{_at(path)}the content's struct has a field {shown(name)}, which the table's has not."
             )
     values = []
     bad = []
@@ -371,7 +371,7 @@ def _mismatch(source: pa.DataType, target: pa.DataType, path: str) -> Refused:
     given = (
         "timestamp with a time zone" if zoned else source
     )  # the zone itself is gone: all count in UTC here
-    return Refused(f"{_at(path)}the upload has it as {given}, the table as {type_name(target)}.{hint}")
+    return Refused(f"{_at(path)}the content has it as {given}, the table as {type_name(target)}.{hint}")
 
 
 def _at(path: str) -> str:

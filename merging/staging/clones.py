@@ -15,12 +15,14 @@ import pyarrow as pa
 
 from merging.delta import Snapshot, named_as, open_snapshot, scan_sql, stored_otherwise
 from merging.delta.cloning import differing_files, open_clone, origin_of
+from merging.delta.keys import check_key_columns
 from merging.errors import StagingRejected
 from merging.model import StagingProblem
 from merging.sql.equality import differs
 from merging.sql.parsing import shown
 from merging.sql.quoting import any_of, column_sql, literal, quote
 from merging.sql.session import Session, limits, session
+from merging.sql.types import type_name
 from merging.staging.sources.base import BATCH_ROWS, OPERATION_COLUMN
 
 
@@ -57,7 +59,6 @@ def changes_of_clone(
     base = open_snapshot(table_uri, version=version, storage_options=storage_options)
     if clone.blanks_in_names:  # else only what its columns are called says which they are
         clone = named_as(clone, base)
-    _require_keys(clone, primary_keys)
     with session(memory_limit=limits().staging_memory) as opened:
         opened.expect_columns(len(base.schema) + len(clone.schema))
         alike = not stored_otherwise(base, clone, clone.schema.names)
@@ -88,14 +89,34 @@ def _base_version(clone: Snapshot, source: Snapshot, given: int | None, *, prove
     return version
 
 
-def _require_keys(clone: Snapshot, primary_keys: Sequence[str]) -> None:
-    problems = [
-        StagingProblem("missing_key_column", f"the key column {name} is missing.", None, name)
-        for name in primary_keys
-        if name not in clone.schema.names
-    ]
+def _require_columns(base: Snapshot, other: Snapshot, primary_keys: Sequence[str]) -> None:
+    """Raise StagingRejected unless rows of the other table can be told apart by the keys of this one, and InvalidKeys
+    where those of this one cannot.
+    """
+    check_key_columns(base.schema, [*primary_keys])
+    problems = []
+    for name in primary_keys:
+        if name not in other.schema.names:
+            problems.append(StagingProblem("missing_key_column", "the key column is missing.", None, name))
+            continue
+        here, there = base.schema.field(name).type, other.schema.field(name).type
+        if not _of_one_kind(here, there):
+            message = (
+                f"the key column is a {type_name(there)} there and a {type_name(here)} in the table, so that no row "
+                "is known by it."
+            )
+            problems.append(StagingProblem("key_type", message, None, name))
+    if OPERATION_COLUMN in other.schema.names:
+        message = f"{OPERATION_COLUMN} names the operation of a row, so that no column can be called so."
+        problems.append(StagingProblem("reserved_column", message, None, OPERATION_COLUMN))
     if problems:
         raise StagingRejected(problems)
+
+
+def _of_one_kind(one: pa.DataType, other: pa.DataType) -> bool:
+    """Whether both compare as they are: the same, or one that is wide enough for the values of the other."""
+    kinds = (pa.types.is_integer, pa.types.is_decimal)
+    return one == other or any(is_kind(one) and is_kind(other) for is_kind in kinds)
 
 
 def _refused(code: str, message: str) -> StagingRejected:
@@ -106,6 +127,7 @@ class TableComparison:
     """The rows of both tables in files that differ, and the SELECT of what is different in them.
 
     ``files_show_alike``: what both hold of a file is the same to both, so that it need not be read.
+    Raises StagingRejected where the other table has no such keys, or one twice; InvalidKeys where the table has none.
     """
 
     def __init__(
@@ -117,6 +139,7 @@ class TableComparison:
         *,
         files_show_alike: bool,
     ) -> None:
+        _require_columns(base, clone, primary_keys)
         self._base, self._clone = base, clone
         self._keys = list(primary_keys)
         self._values = [

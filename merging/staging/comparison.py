@@ -175,7 +175,7 @@ def rounded(columns: Columns, source: Source, comparison: Comparison) -> Iterato
         yield Fault(
             "may_be_rounded",
             f"(effect <> 'delete' OR {is_key}) AND {changed} AND {inexact}",
-            f"the upload has the column as {type_name(floating)}, which keeps {EXACT_DIGITS[floating]} digits, so "
+            f"the content has the column as {type_name(floating)}, which keeps {EXACT_DIGITS[floating]} digits, so "
             f"that the number may have been rounded (key {{key}}); write the column as {type_name(column.type)} "
             "or as text.",
             column.name,

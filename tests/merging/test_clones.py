@@ -226,6 +226,19 @@ def test_a_vector_in_a_third_place_is_never_read(world: World, tmp_path: Path) -
         changes(world, clone)
 
 
+def test_a_clone_whose_columns_tell_no_row_or_no_operation_is_refused_by_their_names(
+    world: World, tmp_path: Path
+) -> None:
+    clone = pa.table({"id": ["1", "2"], "_op": ["x", "y"]})
+    deltalake.write_deltalake(tmp_path / "clone", clone)
+    with pytest.raises(StagingRejected) as raised:
+        changes(world, tmp_path / "clone", base_version=0, proved_only=False)
+    assert [(problem.code, problem.column) for problem in raised.value.problems] == [
+        ("key_type", "id"),
+        ("reserved_column", "_op"),
+    ]
+
+
 def test_a_key_that_a_clone_holds_twice_is_refused(world: World, tmp_path: Path) -> None:
     clone = shallow_clone(world, tmp_path / "clone", 0)
     replace_all(clone, arrow(world.schema, [*EDITED, EDITED[0]]))

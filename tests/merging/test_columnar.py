@@ -236,7 +236,7 @@ REFUSED: list[tuple[str, pa.Array, int | None, str]] = [
         "at",
         pa.array([0, 0], pa.timestamp("us", "UTC")),
         None,
-        "the upload has it as timestamp with a time zone, the table",
+        "the content has it as timestamp with a time zone, the table",
     ),
     ("at", pa.array([0, 1 - 2**63], pa.timestamp("us")), 2, 'found "-9223372036854775807 us since 1970"'),
     ("amount", pa.array([None, Decimal(10) ** 40], pa.decimal256(76, 0)), 2, 'found "1' + "0" * 40 + '"'),
@@ -245,19 +245,19 @@ REFUSED: list[tuple[str, pa.Array, int | None, str]] = [
         "numbers",
         pa.array([[1], ["x"]][:1] * 2, pa.list_(pa.duration("s"))),
         None,
-        "the upload has the column as list",
+        "the content has the column as list",
     ),
     (
         "new",
         pa.array([1, 2], pa.time64("us")),
         None,
-        "the upload has the column as time64[us]: a Delta table has no",
+        "the content has the column as time64[us]: a Delta table has no",
     ),
     (
         "point",
         pa.array([{"x": 1.0}] * 2),
         None,
-        "the upload's struct has no field \"at\", which the table's has.",
+        "the content's struct has no field \"at\", which the table's has.",
     ),
     (
         "named",
@@ -270,7 +270,7 @@ REFUSED: list[tuple[str, pa.Array, int | None, str]] = [
         "new",
         pa.array([{"a": 1}] * 2, pa.struct([("a", pa.int64()), ("A", pa.int64())])),
         None,
-        "the upload has the column as struct",
+        "the content has the column as struct",
     ),
 ]
 

@@ -471,14 +471,14 @@ def _plain_types(fields: Sequence[pa.Field], targets: Targets) -> list[pa.DataTy
         try:
             kind = plain_type(field, targets.get(field.name))
         except Unsupported as error:
-            message = f"the upload has the column as {field.type}: {error}"
+            message = f"the content has the column as {field.type}: {error}"
             problems.append(StagingProblem("unsupported_type", message[:1_000], None, field.name))
             continue
         if field.name == OPERATION_COLUMN and not (is_text(kind) or pa.types.is_null(kind)):
             problems.append(
                 StagingProblem(
                     "unsupported_type",
-                    f"the upload has the column as {field.type}; operations are texts.",
+                    f"the content has the column as {field.type}; operations are texts.",
                     None,
                     field.name,
                 )

@@ -1,7 +1,9 @@
 """Versions of a table beside one another, whose columns were renamed, dropped or given again between them.
 
 Source: PROTOCOL.md, "Column Mapping": no rename changes the name under which files store a column, or a field within
-one, and no other of the table ever has it. So a column of one version is that of another which is stored alike.
+one, and no other of the table ever has it. So a column of one version is that of another which is stored alike. Letters
+in which a name is written do not tell columns apart ("Schema Serialization Format" leaves it open, every writer holds
+to it): an overwrite may have them written otherwise.
 """
 
 from __future__ import annotations
@@ -21,9 +23,9 @@ def named_as(mine: Snapshot, other: Snapshot) -> Snapshot:
     alike. Others keep their names, in the letters that the other version has of them; where such a name is that of
     another column there, the column is left out.
     """
-    if mine.schema_json == other.schema_json or not (mine.blanks_in_names or other.blanks_in_names):
+    if mine.schema_json == other.schema_json:
         return mine
-    is_mapped = mine.blanks_in_names
+    is_mapped = mine.mapping_mode != "none"
     root = json.loads(mine.schema_json)
     fields = root["fields"]
     root["fields"] = [*_renamed(fields, json.loads(other.schema_json)["fields"], is_mapped=is_mapped)]
@@ -31,19 +33,26 @@ def named_as(mine: Snapshot, other: Snapshot) -> Snapshot:
         return mine
     called = {_stored(one): one["name"] for one in root["fields"]}
     stated = json.dumps(root)
-    # A table that maps its columns since says so in its newer version, and this one stored them by their names.
-    states = mine if is_mapped else other
     return replace(
-        mine,
+        mine if is_mapped else _as_mapped(mine),
         schema=delta_schema(stated),
         schema_json=stated,
         partition_columns=tuple(
-            called[mine.physical_names[name]]
-            for name in mine.partition_columns
-            if mine.physical_names[name] in called
+            called[stored]
+            for stored in (mine.physical_names[name].lower() for name in mine.partition_columns)
+            if stored in called
         ),
-        protocol=states.protocol,
-        properties=states.properties,
+    )
+
+
+def _as_mapped(mine: Snapshot) -> Snapshot:
+    """A version without column mapping as one that has it, whose files store columns under its own names."""
+    reader = max(2, int(mine.protocol.get("minReaderVersion", 1)))
+    protocol: dict[str, Any] = {**mine.protocol, "minReaderVersion": reader}
+    if reader > 2:
+        protocol["readerFeatures"] = [*(mine.protocol.get("readerFeatures") or ()), "columnMapping"]
+    return replace(
+        mine, protocol=protocol, properties={**mine.properties, "delta.columnMapping.mode": "name"}
     )
 
 
@@ -59,7 +68,7 @@ def _renamed(
             continue
         metadata = one.get("metadata") or {}
         if not is_mapped:
-            metadata = {**metadata, **((twin or {}).get("metadata") or {STORED_NAME: one["name"]})}
+            metadata = {**metadata, STORED_NAME: one["name"]}
         found = {**one, "name": spelled.get(name, one["name"]), "metadata": metadata}
         if twin is not None:
             found["name"] = twin["name"]
@@ -78,7 +87,7 @@ def _renamed_within(mine: Any, other: Any, *, is_mapped: bool) -> Any:
 
 
 def _stored(field: Mapping[str, Any]) -> str:
-    return str((field.get("metadata") or {}).get(STORED_NAME, field["name"]))
+    return str((field.get("metadata") or {}).get(STORED_NAME, field["name"])).lower()
 
 
 def _names(field: Mapping[str, Any]) -> Any:

@@ -57,7 +57,9 @@ def changes_of_clone(
     clone = open_clone(clone_uri, source, storage_options=storage_options)
     version = _base_version(clone, source, base_version, proved_only=proved_only)
     base = open_snapshot(table_uri, version=version, storage_options=storage_options)
-    if clone.blanks_in_names:  # else only what its columns are called says which they are
+    if (
+        clone.mapping_mode != "none" or base.mapping_mode == "none"
+    ):  # else only names say which columns are which
         clone = named_as(clone, base)
     with session(memory_limit=limits().staging_memory) as opened:
         opened.expect_columns(len(base.schema) + len(clone.schema))

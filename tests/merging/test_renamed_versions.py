@@ -183,6 +183,36 @@ def test_a_column_whose_name_another_one_has_is_left_out(table: World, name: str
     assert gone_back(table, first) == [{"id": n, name: f"b{n}"} for n in range(1, 5)]
 
 
+def test_columns_that_an_overwrite_wrote_in_other_letters_are_the_same(tmp_path: Path) -> None:
+    """Without column mapping: partitions, keys, and fields within a column as well."""
+    parts = pa.struct([("X", pa.int64()), ("y", pa.string())])
+    first = pa.table(
+        {"Id": [1, 2], "P": ["p", "q"], "A": ["a", "b"], "S": pa.array([{"X": 1, "y": "z"}] * 2, parts)}
+    )
+    second = pa.table(
+        {
+            "id": [1, 2],
+            "p": ["p", "q"],
+            "a": ["a", "c"],
+            "s": pa.array([{"x": 1, "Y": "z"}] * 2),
+        }
+    )
+    uri = str(tmp_path / "table")
+    deltalake.write_deltalake(uri, first, partition_by=["P"])
+    deltalake.write_deltalake(uri, second, partition_by=["p"], mode="overwrite", schema_mode="overwrite")
+    with closing(merging.compare_versions(uri, primary_keys=["id"], before=0, after=1)) as found:
+        assert [(row.key["id"], row.changed) for row in found.page().items] == [(2, ("a",))]
+    back = merging.stage_version(uri, 0, ["id"], str(tmp_path / "back"))
+    assert back.counts == {"insert": 0, "update": 1, "delete": 0}
+    assert [row.changed for row in back.page().items] == [("a",)]
+    clone = pa.table({"ID": [1, 2], "p": ["p", "q"], "A": ["a", "d"], "S": first["S"]})
+    deltalake.write_deltalake(tmp_path / "clone", clone)
+    with changes_of_clone(uri, str(tmp_path / "clone"), ["id"], base_version=1, proved_only=False) as changes:
+        assert changes.rows.read_all().select(["id", "a", "_op"]).to_pylist() == [
+            {"id": 2, "a": "d", "_op": "update"}
+        ]
+
+
 def test_a_column_that_was_given_again_in_other_letters_is_found(table: World) -> None:
     map_columns(table)
     first = table.version

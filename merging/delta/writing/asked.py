@@ -54,6 +54,7 @@ class FileWriter(Protocol):
         files: Iterable[NewFile],
         further: Sequence[str] = (),
     ) -> Iterator[WrittenFile]:
-        """The files, in their order: each is asked for when the one before is written. `further` are columns of the
-        queries that are none of the table's.
+        """The files, in their order. All may be asked for before the first is written, so that what their queries read
+        must be there, and the same, until the last is. `further` are columns of the queries that are none of the
+        table's.
         """

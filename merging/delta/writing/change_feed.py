@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from merging.delta.writing.asked import NewFile
 from merging.delta.writing.builder import CommitBuilder
 from merging.delta.writing.changes import RowChanges, classify
 from merging.delta.writing.file_names import log_path
 from merging.delta.writing.new_rows import cast_columns
-from merging.delta.writing.partitioning import partitions_of
+from merging.delta.writing.partitioning import Partition, partitions_of
 from merging.sql.quoting import literal, quote
 
 
@@ -35,14 +35,17 @@ def write_change_feed(builder: CommitBuilder, changes: RowChanges) -> None:
     columns = builder.columns_in_files(builder.schema)
     values: dict[str, dict[str, str | None]] = {}
 
-    def files() -> Iterator[NewFile]:
-        for part in partitions_of(builder, quote(relation)):
+    def files(partitions: Iterable[Partition]) -> Iterator[NewFile]:
+        for part in partitions:
             # In no folder of the partition: delta-rs decodes no path of a change file, and found none in an odd one.
             path = f"_change_data/{builder.file_name('cdc')}"
             values[path] = part.values
-            yield NewFile(f"FROM {quote(relation)} {part.where}", path)
+            [rows] = part.cut(part.rows)
+            yield NewFile(rows, path)
 
-    for written in builder.write(columns, files(), ["change_type AS _change_type"]):
+    with partitions_of(builder, quote(relation)) as found:
+        made = [*builder.write(columns, files(found), ["change_type AS _change_type"])]
+    for written in made:
         builder.actions.append(
             {
                 "cdc": {

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
 from merging.delta.row_tracking import ROW_ID
+from merging.delta.snapshot import Snapshot
 from merging.delta.writing.asked import NewFile
 from merging.delta.writing.builder import CommitBuilder
 from merging.delta.writing.data_files import ROWS_PER_GROUP, target_file_size
@@ -30,16 +31,20 @@ def write_new_rows(
     cells = cast_columns(builder.schema, columns)
     values: dict[str, dict[str, str | None]] = {}
 
-    def files() -> Iterator[NewFile]:
-        for partition in partitions_of(builder, relation, number):
-            source, parts = _parts(builder, relation, partition)
-            for part in parts:
+    most = _rows_per_file(builder.snapshot)
+
+    def files(partitions: Iterable[Partition]) -> Iterator[NewFile]:
+        for partition in partitions:
+            count = -(-partition.rows // most)
+            for part in partition.cut(-(-partition.rows // count)):
                 path = partition.folder + builder.file_name()
                 values[path] = partition.values
-                rows = f"SELECT {cells}{f', {ROW_ID}' if kept else ''} FROM {source} {part}"
+                rows = f"SELECT {cells}{f', {ROW_ID}' if kept else ''} {part}"
                 yield NewFile(rows, path, _rows_per_group(partition.rows))
 
-    for written in builder.write(columns, files(), kept):
+    with partitions_of(builder, relation, number, most) as found:
+        made = [*builder.write(columns, files(found), kept)]
+    for written in made:
         builder.rows_added += written.rows
         builder.count("numTargetFilesAdded", 1)
         builder.add(written, values[written.path])
@@ -51,27 +56,11 @@ def _rows_per_group(rows: int) -> int:
     return max(_LEAST_ROWS_PER_GROUP, min(share, ROWS_PER_GROUP))
 
 
-def _parts(builder: CommitBuilder, relation: str, partition: Partition) -> tuple[str, list[str]]:
-    """A source, and WHERE clauses on it that cut the rows into files of about the table's target size.
-
-    The size of a row is taken from the table's own files.
-    """
-    snapshot, where, total = builder.snapshot, partition.where, partition.rows
+def _rows_per_file(snapshot: Snapshot) -> int:
+    """Rows that make a file of about the table's target size; the size of a row is taken from the table's own files."""
     physical = snapshot.stored_row_count
     bytes_per_row = max(1.0, snapshot.size_bytes / physical) if physical else 100.0
-    rows_per_file = max(_LEAST_ROWS_PER_FILE, int(target_file_size(snapshot) / bytes_per_row))
-    if total <= rows_per_file:
-        return relation, [where]
-    # Cut by number from a table: a relation may give its rows in another order each time it is asked.
-    builder.connection.execute(
-        "CREATE OR REPLACE TEMP TABLE headgate_numbered AS "
-        f"SELECT *, row_number() OVER () - 1 AS nth FROM {relation} {where}"
-    )
-    count = -(-total // rows_per_file)
-    share = -(-total // count)
-    return "headgate_numbered", [
-        f"WHERE nth >= {start} AND nth < {start + share}" for start in range(0, total, share)
-    ]
+    return max(_LEAST_ROWS_PER_FILE, int(target_file_size(snapshot) / bytes_per_row))
 
 
 def cast_columns(schema: pa.Schema, columns: Sequence[str] | None = None) -> str:

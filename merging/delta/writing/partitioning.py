@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,51 +14,87 @@ import pyarrow.compute as pc
 from merging.delta.writing.builder import CommitBuilder
 from merging.delta.writing.file_names import partition_folder
 from merging.errors import MergeFailed
-from merging.sql.quoting import column_sql, literal
+from merging.sql.quoting import column_sql
 from merging.sql.types import duckdb_type
+
+_NUMBERED = "headgate_numbered"
 
 
 @dataclass(frozen=True)
 class Partition:
-    """Rows of a relation that belong together: how many, the WHERE clause that finds them, their values by stored name,
-    the folder that they go to.
+    """Rows that belong together: how many of which relation, their values by stored name, the folder that they go to.
+
+    They are all rows of ``source``, or those that it numbers (``nth``) from ``first`` on.
     """
 
     rows: int
-    where: str = ""
+    source: str
+    first: int | None = None
     values: dict[str, str | None] = field(default_factory=dict)
     folder: str = ""
 
+    def cut(self, share: int) -> Iterator[str]:
+        """FROM clauses that have so many of the rows each, the last one the rest. Raises ValueError where they are not
+        numbered, so that they would not be cut alike each time.
+        """
+        if self.first is None:
+            if share < self.rows:
+                raise ValueError("rows without numbers cannot be cut")
+            yield f"FROM {self.source}"
+            return
+        end = self.first + self.rows
+        for start in range(self.first, end, share):
+            yield f"FROM {self.source} WHERE nth >= {start} AND nth < {min(start + share, end)}"
 
-def partitions_of(builder: CommitBuilder, relation: str, number: int | None = None) -> Iterator[Partition]:
-    """Every partition of which a relation has rows; `number` is how many it has where that is known."""
+
+@contextmanager
+def partitions_of(
+    builder: CommitBuilder, relation: str, number: int | None = None, most: int | None = None
+) -> Iterator[list[Partition]]:
+    """Every partition of which a relation has rows; `number` is how many it has where that is known. Rows that are to
+    be cut, as they are more than `most`, are numbered.
+
+    Rows of several partitions are laid down once in the order of these, which finds those of each without looking at
+    all others. They lie there, the same for whoever reads them in whatever order, until the context ends.
+    """
     partitions = builder.snapshot.partition_columns
-    if not partitions:
-        rows = builder.count_rows(relation) if number is None else number
-        if rows:
-            yield Partition(rows)
+    rows = builder.count_rows(relation) if number is None else number
+    spelled = [_partition_text(builder.schema, name) for name in partitions]
+    found: list[tuple[Any, ...]] = [(rows,)] if rows else []
+    if rows and partitions:
+        found = builder.connection.execute(
+            f"SELECT {', '.join(spelled)}, count(*) FROM {relation} GROUP BY ALL ORDER BY ALL"
+        ).fetchall()
+    if len(found) <= 1 and (most is None or rows <= most):
+        yield [_partition(builder, values, rows, relation, None) for *values, rows in found]
         return
-    spelled = ", ".join(
-        f"{_partition_text(builder.schema, name)} AS {column_sql(name)}" for name in partitions
+    order = ", ".join([*spelled, "given"])
+    builder.connection.execute(
+        f"CREATE TEMP TABLE {_NUMBERED} AS SELECT *, row_number() OVER (ORDER BY {order}) - 1 AS nth "
+        f"FROM (SELECT *, row_number() OVER () AS given FROM {relation}) ORDER BY nth"
     )
-    found = builder.connection.execute(
-        f"SELECT {spelled}, count(*) FROM {relation} GROUP BY ALL ORDER BY ALL"
-    ).fetchall()
-    for *values, rows in found:
-        named = dict(zip(partitions, values, strict=True))
-        for name, value in named.items():
-            if value == "" and not _has_empty(builder, name):
-                raise MergeFailed(
-                    f"Column {name} partitions the table, and Delta stores an empty text there as NULL.",
-                    data={"column": name},
-                )
-        where = " AND ".join(
-            f"{_partition_text(builder.schema, name)} IS NOT DISTINCT FROM "
-            + ("NULL" if value is None else literal(value))
-            for name, value in named.items()
-        )
-        physical = {builder.snapshot.physical_names[name]: value for name, value in named.items()}
-        yield Partition(int(rows), f"WHERE {where}", physical, partition_folder(physical))
+    try:
+        ends = itertools.accumulate(rows for *_, rows in found)
+        yield [
+            _partition(builder, values, rows, _NUMBERED, end - rows)
+            for (*values, rows), end in zip(found, ends, strict=True)
+        ]
+    finally:
+        builder.connection.execute(f"DROP TABLE {_NUMBERED}")
+
+
+def _partition(
+    builder: CommitBuilder, values: Sequence[str | None], rows: int, source: str, first: int | None
+) -> Partition:
+    named = dict(zip(builder.snapshot.partition_columns, values, strict=True))
+    for name, value in named.items():
+        if value == "" and not _has_empty(builder, name):
+            raise MergeFailed(
+                f"Column {name} partitions the table, and Delta stores an empty text there as NULL.",
+                data={"column": name},
+            )
+    physical = {builder.snapshot.physical_names[name]: value for name, value in named.items()}
+    return Partition(rows, source, first, physical, partition_folder(physical))
 
 
 def _has_empty(builder: CommitBuilder, name: str) -> bool:

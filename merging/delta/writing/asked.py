@@ -30,9 +30,10 @@ class Rewrite:
 
 @dataclass(frozen=True)
 class NewFile:
-    """Rows that come, to be written at `path`: what a query of the session gives, columns by label."""
+    """Rows that come, to be written at `path`: what a query of the session gives, columns by label, and how many."""
 
     rows: str
+    number: int
     path: str
     rows_per_group: int = ROWS_PER_GROUP
 

@@ -102,15 +102,26 @@ class CommitBuilder:
     def write(
         self, columns: Sequence[str], files: Iterable[NewFile], further: Sequence[str] = ()
     ) -> Iterator[WrittenFile]:
-        """Write files of rows that come, in their order; see `FileWriter`."""
-        for written in self.writer.write(self.snapshot, self.stored(columns), self._noted(files), further):
+        """Write files of rows that come, in their order; see `FileWriter`. Raises MergeFailed where one has not as many
+        rows as it was to have: somebody else's, or not all.
+        """
+        asked: dict[str, int] = {}
+
+        def noted() -> Iterator[NewFile]:
+            for file in files:
+                self.paths.append(file.path)
+                asked[file.path] = file.number
+                yield file
+
+        for written in self.writer.write(self.snapshot, self.stored(columns), noted(), further):
+            if written.rows != asked[written.path]:
+                raise MergeFailed(
+                    f"A new file of the table was to hold {asked[written.path]:,} rows and holds {written.rows:,}; "
+                    "nothing was committed.",
+                    data={"file": written.path},
+                )
             self.bytes_written += written.size
             yield written
-
-    def _noted(self, files: Iterable[NewFile]) -> Iterator[NewFile]:
-        for file in files:
-            self.paths.append(file.path)
-            yield file
 
     def add(self, written: WrittenFile, partition_values: Mapping[str, str | None]) -> None:
         """Name a new file in the log."""

@@ -40,8 +40,8 @@ def write_change_feed(builder: CommitBuilder, changes: RowChanges) -> None:
             # In no folder of the partition: delta-rs decodes no path of a change file, and found none in an odd one.
             path = f"_change_data/{builder.file_name('cdc')}"
             values[path] = part.values
-            [rows] = part.cut(part.rows)
-            yield NewFile(rows, path)
+            [(rows, number)] = part.cut(part.rows)
+            yield NewFile(rows, number, path)
 
     with partitions_of(builder, quote(relation)) as found:
         made = [*builder.write(columns, files(found), ["change_type AS _change_type"])]

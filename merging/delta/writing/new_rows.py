@@ -36,11 +36,11 @@ def write_new_rows(
     def files(partitions: Iterable[Partition]) -> Iterator[NewFile]:
         for partition in partitions:
             count = -(-partition.rows // most)
-            for part in partition.cut(-(-partition.rows // count)):
+            for part, rows in partition.cut(-(-partition.rows // count)):
                 path = partition.folder + builder.file_name()
                 values[path] = partition.values
-                rows = f"SELECT {cells}{f', {ROW_ID}' if kept else ''} {part}"
-                yield NewFile(rows, path, _rows_per_group(partition.rows))
+                query = f"SELECT {cells}{f', {ROW_ID}' if kept else ''} {part}"
+                yield NewFile(query, rows, path, _rows_per_group(partition.rows))
 
     with partitions_of(builder, relation, number, most) as found:
         made = [*builder.write(columns, files(found), kept)]

@@ -33,18 +33,19 @@ class Partition:
     values: dict[str, str | None] = field(default_factory=dict)
     folder: str = ""
 
-    def cut(self, share: int) -> Iterator[str]:
-        """FROM clauses that have so many of the rows each, the last one the rest. Raises ValueError where they are not
-        numbered, so that they would not be cut alike each time.
+    def cut(self, share: int) -> Iterator[tuple[str, int]]:
+        """FROM clauses that have so many of the rows each, the last one the rest, and how many those are. Raises
+        ValueError where they are not numbered, so that they would not be cut alike each time.
         """
         if self.first is None:
             if share < self.rows:
                 raise ValueError("rows without numbers cannot be cut")
-            yield f"FROM {self.source}"
+            yield f"FROM {self.source}", self.rows
             return
         end = self.first + self.rows
         for start in range(self.first, end, share):
-            yield f"FROM {self.source} WHERE nth >= {start} AND nth < {min(start + share, end)}"
+            behind = min(start + share, end)
+            yield f"FROM {self.source} WHERE nth >= {start} AND nth < {behind}", behind - start
 
 
 @contextmanager

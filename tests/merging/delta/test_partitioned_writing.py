@@ -10,6 +10,8 @@ import deltalake
 import pyarrow as pa
 import pytest
 
+from merging.delta.writing.partitioning import Partition
+from merging.errors import MergeFailed
 from tests.merging.world import STRATEGIES, Row, World
 
 SCHEMA = pa.schema([("id", pa.int64()), ("p", pa.string()), ("q", pa.date32()), ("v", pa.string())])
@@ -71,3 +73,16 @@ def test_rows_of_a_hundred_partitions_of_two_columns(strategy: str, tmp_path: Pa
     kept = [one for one in old if one["id"] % 3]
     assert world.rows() == sorted([*kept, *changed], key=lambda one: str(one["id"]))
     check_feed(world, [one for one in old if not one["id"] % 3], changed)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_file_that_has_not_the_rows_that_it_was_to_have_is_not_committed(
+    strategy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, strategy, SCHEMA, [], partition_by=["p"])
+    monkeypatch.setattr(Partition, "cut", lambda self, share: [(f"FROM {self.source} WHERE false", share)])
+    files = world.paths()
+    with pytest.raises(MergeFailed, match="was to hold 1 rows and holds 0; nothing was committed"):
+        world.merge(world.stage([{"id": 1, "p": "p0", "q": None, "v": "new"}]))
+    assert world.version == 0
+    assert world.paths() == files

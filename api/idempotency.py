@@ -24,7 +24,7 @@ def once(handler: Callable[..., Response], *, waits: bool) -> Callable[..., Resp
 
     def answered(request: Request, *args: Any, **kwargs: Any) -> Response:
         key = key_of(request)
-        operation = f"{request.method} {request.path}"
+        operation = _operation(request)
         if not key or len(operation) > _LONGEST_OPERATION:
             return handler(request, *args, **kwargs)
         call = KeyedCall(cast(User, request.user), operation, key, _fingerprint(request))
@@ -41,6 +41,18 @@ def key_of(request: Request) -> str:
     return request.headers.get(HEADER, "").strip()
 
 
+def call_of(request: Request) -> str:
+    """The name of a call with a key, for what it brings: its retries have the same, calls elsewhere with the same key
+    have others. Empty without a key.
+    """
+    key = key_of(request)
+    return _digest(f"{_operation(request)} {key}") if key else ""
+
+
+def _operation(request: Request) -> str:
+    return f"{request.method} {request.path}"
+
+
 def _answer_of(response: Response) -> Answer:
     body = "" if response.data is None else JSONRenderer().render(response.data).decode()
     headers = {name: value for name, value in response.headers.items() if name != "Content-Type"}
@@ -53,18 +65,25 @@ def _fingerprint(request: Request) -> str:
     if hasattr(sent, "lists"):
         sent = dict(sent.lists())
     text = json.dumps([_content(sent), sorted(request.query_params.lists())], sort_keys=True)
+    return _digest(text)
+
+
+def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _content(value: Any) -> Any:
+    """The value, or a list that says what it is: a number is no text of its digits, and a file none of its digest."""
     if isinstance(value, Mapping):
         return {name: _content(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_content(inner) for inner in value]
+        return ["list", *(_content(inner) for inner in value)]
+    if isinstance(value, float):
+        return ["number", getattr(value, "text", value)]  # a double would lose digits
     if not isinstance(value, UploadedFile):
-        return getattr(value, "text", value)  # a number by its digits, which a double would lose
+        return value
     digest = hashlib.sha256()
     for chunk in value.chunks():
         digest.update(chunk)
     value.seek(0)
-    return [value.name, digest.hexdigest()]
+    return ["file", value.name, digest.hexdigest()]

@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.scopes import Scope
-from api.idempotency import key_of
+from api.idempotency import call_of
 from api.parsers import LongListJSONParser
 from api.preferences import PREFER, patience_of
 from api.schema import DATASET_ID
@@ -24,6 +24,7 @@ from api.serializers.proposing import ProposalSerializer
 from api.views.proposing import answer
 from api.views.rows import filter_of
 from api.views.shared import Documented, actor_of, validated
+from api.views.uploads import received_before
 from changerequests.services import edits, replacing, uploads
 from datasets.addressing import DatasetAddress
 from datasets.models import Dataset
@@ -172,8 +173,8 @@ class ProposeEditsView(Documented):
         """
         dataset = visible_dataset(actor_of(request), dataset_id)
         wanted = validated(ProposeEditsSerializer, request.data)
-        upload = edits.propose(
-            dataset=dataset, actor=actor_of(request), idempotency_key=key_of(request), **wanted
+        upload = received_before(request) or edits.propose(
+            dataset=dataset, actor=actor_of(request), call=call_of(request), **wanted
         )
         patience = patience_of(request, default=settings.UPLOAD_WAIT_SECONDS)
         return answer(request, uploads.wait_for_upload(upload.pk, patience.seconds), patience)

@@ -17,7 +17,7 @@ from rest_framework.reverse import reverse
 
 from accounts.scopes import Scope
 from api.authentication import require_scope
-from api.idempotency import key_of
+from api.idempotency import call_of
 from api.parsers import CONTENT_TYPES, ContentParser, LongListJSONParser, content_type_of
 from api.preferences import PREFER, Patience, patience_of
 from api.schema import DATASET_ID
@@ -29,6 +29,7 @@ from api.serializers.proposing import (
     RowsProposalSerializer,
 )
 from api.views.shared import Documented, actor_of, validated
+from api.views.uploads import received_before
 from changerequests import selectors
 from changerequests.errors import NothingToChange
 from changerequests.facts import visible_facts
@@ -88,7 +89,7 @@ class ProposalView(Documented):
         ignoring = wanted["on_nothing_to_change"] == "ignore"
         if wanted.get("rows") == []:
             return _nothing(request, None, NothingToChange("There are no rows."), ignoring, Patience(0, ""))
-        upload = _known(request, dataset) or _received(request, dataset, wanted)
+        upload = received_before(request) or _received(request, dataset, wanted)
         patience = patience_of(request, default=settings.UPLOAD_WAIT_SECONDS)
         return answer(
             request, uploads.wait_for_upload(upload.pk, patience.seconds), patience, ignoring=ignoring
@@ -125,13 +126,8 @@ def of_content(request: Request, shape: type[serializers.Serializer], kind: str)
     return {**wanted, "file": file, "file_name": wanted.get("file_name", "")}
 
 
-def _known(request: Request, dataset: Dataset) -> Upload | None:
-    """The upload that the same call brought before, where its answer did not get through."""
-    return uploads.received_with(key_of(request), dataset=dataset, sender=actor_of(request))
-
-
 def _received(request: Request, dataset: Dataset, wanted: dict[str, Any]) -> Upload:
-    actor, key = actor_of(request), key_of(request)
+    actor, call = actor_of(request), call_of(request)
     then = uploads.Then(_follow_up(wanted), wanted["message"])
     with received_content(wanted, actor) as content:
         if "change_request" not in wanted:
@@ -143,13 +139,13 @@ def _received(request: Request, dataset: Dataset, wanted: dict[str, Any]) -> Upl
                 merge_schema=wanted.get("merge_schema", True),
                 content=content,
                 then=then,
-                idempotency_key=key,
+                call=call,
             )
         change_request = selectors.visible_change_request(actor, wanted["change_request"])
         if change_request.dataset_id != dataset.pk:
             raise NotFound(f"{dataset.name} has no change request {change_request.cr_id}.")
         return uploads.receive(
-            change_request_id=change_request.pk, actor=actor, content=content, then=then, idempotency_key=key
+            change_request_id=change_request.pk, actor=actor, content=content, then=then, call=call
         )
 
 

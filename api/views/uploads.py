@@ -10,6 +10,7 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
 from accounts.scopes import Scope
+from api.idempotency import call_of
 from api.pagination import EngineCursor, page_both_ways
 from api.parsers import LongListJSONParser
 from api.preferences import PREFER, patience_of
@@ -62,7 +63,7 @@ class UploadView(Documented):
         change_request = selectors.visible_change_request(actor_of(request), cr_id)
         wanted = validated(UploadSerializer, request.data)
         file = wanted["file"]
-        upload = uploads.receive(
+        upload = received_before(request) or uploads.receive(
             change_request_id=change_request.pk,
             actor=actor_of(request),
             content=uploads.ReceivedFile(
@@ -74,6 +75,7 @@ class UploadView(Documented):
                 column_actions=column_actions(wanted.get("columns", {})),
                 empty_cells=wanted.get("empty_cells"),
             ),
+            call=call_of(request),
         )
         return _answer(request, upload)
 
@@ -159,7 +161,17 @@ class TakeSuggestionView(Documented):
         change_request = selectors.visible_change_request(actor_of(request), cr_id)
         if not selectors.comments_on(change_request).filter(pk=comment_id).exists():
             raise NotFound("There is no such comment.")
-        return _answer(request, suggestions.take(comment_id=comment_id, actor=actor_of(request)))
+        upload = received_before(request) or suggestions.take(
+            comment_id=comment_id, actor=actor_of(request), call=call_of(request)
+        )
+        return _answer(request, upload)
+
+
+def received_before(request: Request) -> Upload | None:
+    """The upload that the same call brought before, where its answer did not get through: the process that was to give
+    it ended, or its caller went.
+    """
+    return uploads.received_by(call_of(request), sender=actor_of(request))
 
 
 def _answer(request: Request, upload: Upload) -> Response:

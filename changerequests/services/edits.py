@@ -717,7 +717,7 @@ def propose(
     title: str,
     description: str = "",
     submit: bool = False,
-    idempotency_key: str = "",
+    call: str = "",
 ) -> Upload:
     """Propose the person's edits of the dataset: a draft with them, submitted at once where that is wanted.
 
@@ -753,7 +753,7 @@ def propose(
                 merge_schema=False,
                 content=received,
                 then=uploads.Then(FollowUp.SUBMIT) if submit else uploads.NOTHING_MORE,
-                idempotency_key=idempotency_key,
+                call=call,
             )
 
 

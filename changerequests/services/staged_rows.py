@@ -60,6 +60,7 @@ def edit_rows(
     rows: Sequence[Row] = (),
     remove: Sequence[Row] = (),
     seen: Collection[str] = (),
+    call: str = "",
 ) -> Upload:
     """Take ``rows`` in beside or instead of those with the same keys, and the keys of ``remove`` out, as new content.
 
@@ -95,7 +96,7 @@ def edit_rows(
             kind=UploadKind.ROWS,
             edits=revision,
         )
-        return uploads.receive(change_request_id=change_request_id, actor=actor, content=content)
+        return uploads.receive(change_request_id=change_request_id, actor=actor, content=content, call=call)
 
 
 def row_called(change_request: ChangeRequest, key: Row) -> dict[str, Any] | None:

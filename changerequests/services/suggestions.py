@@ -17,7 +17,7 @@ from datasets.errors import NotFound
 from datasets.rows import column_types, json_value, kept, typed_key
 
 
-def take(*, comment_id: int, actor: User) -> Upload:
+def take(*, comment_id: int, actor: User, call: str = "") -> Upload:
     """Make the suggested value the one that the content proposes, once. For whoever may change the content.
 
     Raises ``NotFound`` where nothing was suggested, ``InvalidTransition`` where it was taken or is being taken,
@@ -48,7 +48,9 @@ def take(*, comment_id: int, actor: User) -> Upload:
             )
         value = kept(suggested.suggestion)["value"]
         edited = {**key, suggested.column: kept(value)}
-        upload = staged_rows.edit_rows(change_request_id=change_request.pk, actor=actor, rows=[edited])
+        upload = staged_rows.edit_rows(
+            change_request_id=change_request.pk, actor=actor, rows=[edited], call=call
+        )
         suggested.taken = upload
         suggested.save(update_fields=["taken"])
         record_event(

@@ -137,9 +137,10 @@ def receive(
     actor: User,
     content: Content,
     then: Then = NOTHING_MORE,
-    idempotency_key: str = "",
+    call: str = "",
 ) -> Upload:
-    """Take content in for a draft or pending request, and ring a worker.
+    """Take content in for a draft or pending request, and ring a worker. ``call`` names what brought it, for
+    ``received_by``.
 
     Raises ``InvalidInput`` for a file above the limit, what the policies say of ``Action.STAGE``, and
     ``merging.StorageFull``.
@@ -153,7 +154,7 @@ def receive(
         change_request=change_request,
         merge_schema=change_request.merge_schema,
         uploaded_by=actor,
-        idempotency_key=idempotency_key,
+        idempotency_key=call,
     )
     return _received(upload, content, then)
 
@@ -167,7 +168,7 @@ def receive_draft(
     description: str = "",
     merge_schema: bool = True,
     then: Then = NOTHING_MORE,
-    idempotency_key: str = "",
+    call: str = "",
 ) -> Upload:
     """Take content in as the first of a draft that is made with it; where the content is not staged in the end, the
     draft is removed again. Raises as ``create_change_request`` and ``receive`` do.
@@ -179,7 +180,7 @@ def receive_draft(
         merge_schema=merge_schema,
         uploaded_by=author,
         made_request=True,
-        idempotency_key=idempotency_key,
+        idempotency_key=call,
     )
     return _received(upload, content, then)
 
@@ -221,14 +222,14 @@ def save_with_file(content: Content, folder: str, save: Callable[[], None]) -> N
             storage.discard(folder)
 
 
-def received_with(key: str, *, dataset: Dataset, sender: User) -> Upload | None:
-    """What a call with the same key brought already, for one whose answer did not get through; not what was refused:
-    such a call may be sent again.
+def received_by(call: str, *, sender: User) -> Upload | None:
+    """What a call of this name brought already, for one whose answer did not get through; not what was refused: such a
+    call may be sent again.
     """
-    if not key:
+    if not call:
         return None
     sent = Upload.objects.filter(
-        idempotency_key=key, dataset=dataset, uploaded_by=sender, queued_at__gt=timezone.now() - KEPT
+        idempotency_key=call, uploaded_by=sender, queued_at__gt=timezone.now() - KEPT
     )
     return sent.filter(status__in=(*ACTIVE_UPLOAD_STATUSES, UploadStatus.STAGED)).order_by("-pk").first()
 

@@ -145,12 +145,18 @@ def test_the_page_tells_key_and_values(client: APIClient, reviewer: User, pendin
     assert "(revision 1)" in told
 
 
-def test_a_suggestion_is_taken_once_by_the_author(client: APIClient, pending: ChangeRequest) -> None:
+def test_a_suggestion_is_taken_once_by_the_author(
+    client: APIClient, pending: ChangeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = client.post(place(pending), on("N1", column="seats", suggestion={"value": 155})).json()
     address, author = f"{place(pending)}/{made['id']}", client_of(pending.author)
 
     assert problem(client.post(f"{address}/take")) == (403, "forbidden")
-    taken = author.post(f"{address}/take")
+    author.raise_request_exception = False
+    with monkeypatch.context() as patch:
+        patch.setattr("api.views.uploads._answer", lambda *_: 1 / 0)
+        assert author.post(f"{address}/take", headers={"Idempotency-Key": "k"}).status_code == 500
+    taken = author.post(f"{address}/take", headers={"Idempotency-Key": "k"})
     again = author.post(f"{address}/take")
 
     assert (taken.status_code, taken.json()["number"], taken.json()["rows"]) == (201, 2, 3)

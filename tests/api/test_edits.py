@@ -72,6 +72,25 @@ def test_a_step_is_applied_told_undone_and_proposed(api: APIClient, dataset: Dat
     assert (made.status, api.get(address).json()["counts"]["rows"]) == ("pending", 0)
 
 
+def test_edits_whose_answer_was_lost_are_proposed_once_and_a_key_elsewhere_is_another_call(
+    api: APIClient, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, key = f"/api/v1/datasets/{dataset.pk}", {"Idempotency-Key": "k"}
+    edit(api, dataset, {"key": {"tailnum": "N1"}, "set": {"seats": 150}}, version=0)
+    api.raise_request_exception = False
+    with monkeypatch.context() as patch:
+        patch.setattr("api.views.edits.answer", lambda *_: 1 / 0)
+        assert api.post(f"{address}/edits/propose", {"title": "Edits"}, headers=key).status_code == 500
+    rows = {"title": "Rows", "rows": [{"tailnum": "N2", "seats": 2}]}
+    told = [
+        api.post(f"{address}/{where}", sent, headers=key)
+        for where, sent in (("edits/propose", {"title": "Edits"}), ("proposals", rows))
+    ]
+    assert [answer.status_code for answer in told] == [201, 201]
+    assert [answer.json()["change_request"]["title"] for answer in told] == ["Edits", "Rows"]
+    assert ChangeRequest.objects.count() == 2
+
+
 def test_a_row_whose_answer_was_lost_is_added_and_deleted_once(api: APIClient, dataset: Dataset) -> None:
     name = f"new-{7:032x}"
     adding, going = {"row": name, "add": {"tailnum": "N9"}}, {"row": name, "delete": True}

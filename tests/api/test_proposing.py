@@ -374,6 +374,15 @@ def test_a_body_that_is_sent_again_is_known_by_its_digest(author: User, dataset:
     assert ChangeRequest.objects.count() == 1
 
 
+def test_a_number_is_another_body_than_the_text_of_its_digits(author: User, dataset: Dataset) -> None:
+    client, sent = client_of(author), {"title": "New", "rows": [{"tailnum": "N1", "price": 1.5}]}
+    first, other = (
+        client.post(address(dataset), body, headers={"Idempotency-Key": "k"})
+        for body in (sent, {**sent, "rows": [{"tailnum": "N1", "price": "1.5"}]})
+    )
+    assert (first.status_code, problem(other)) == (201, (422, "invalid"))
+
+
 def test_a_call_whose_process_died_before_its_answer_makes_no_second_request(
     author: User, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

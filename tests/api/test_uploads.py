@@ -14,7 +14,7 @@ from datasets.models import Dataset
 from datasets.roles import Role
 from merging.staging import apart
 from tests.api.clients import client_of, problem
-from tests.factories import person_with
+from tests.factories import ChangeRequestFactory, person_with
 
 pytestmark = pytest.mark.django_db
 
@@ -22,12 +22,14 @@ CSV = b"tailnum,seats\nN1,1\n"
 NO_WAIT = "respond-async"
 
 
-def sent(change_request: ChangeRequest, content: bytes = CSV, *, prefer: str = "") -> Any:
-    return client_of(change_request.author).post(
+def sent(change_request: ChangeRequest, content: bytes = CSV, *, prefer: str = "", key: str = "") -> Any:
+    client = client_of(change_request.author)
+    client.raise_request_exception = False
+    return client.post(
         f"/api/v1/change_requests/{change_request.cr_id}/upload",
         {"file": SimpleUploadedFile("rows.csv", content)},
         format="multipart",
-        headers={"Prefer": prefer} if prefer else {},
+        headers={name: value for name, value in {"Prefer": prefer, "Idempotency-Key": key}.items() if value},
     )
 
 
@@ -45,6 +47,20 @@ def test_what_is_staged_in_time_is_answered_201_with_its_address(pending: Change
     )  # fmt: skip
     assert upload["change_request_url"].endswith(f"/api/v1/change_requests/{pending.cr_id}")
     assert upload["url"] == answer["Location"]
+
+
+def test_an_upload_whose_process_died_before_its_answer_makes_no_second_revision(
+    pending: ChangeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is not remembered; the upload is, by this address alone."""
+    with monkeypatch.context() as patch:
+        patch.setattr("api.views.uploads._answer", lambda *_: 1 / 0)
+        assert sent(pending, key="k").status_code == 500
+    answer = sent(pending, key="k")
+    assert (answer.status_code, answer.json()["number"]) == (201, 2)
+    assert Upload.objects.filter(change_request=pending).count() == 2
+    other = ChangeRequestFactory.create(dataset=pending.dataset, author=pending.author)
+    assert sent(other, key="k")["Location"] != answer["Location"]
 
 
 def test_what_takes_longer_is_answered_202_and_followed(deaf_staging: None, pending: ChangeRequest) -> None:

@@ -99,7 +99,12 @@ def test_whoever_hangs_up_while_the_content_is_read_finds_it_by_the_same_key(
 
     def send(caller: Connection, prefer: str = "respond-async") -> Answer:
         return caller.call(
-            "POST", address(dataset), CSV, Content_Type="text/csv", Idempotency_Key=key, Prefer=prefer
+            "POST",
+            address(dataset, f"title={key}"),
+            CSV,
+            Content_Type="text/csv",
+            Idempotency_Key=key,
+            Prefer=prefer,
         )
 
     impatient = Connection(client.address, token=client.token, seconds=1)
@@ -112,4 +117,4 @@ def test_whoever_hangs_up_while_the_content_is_read_finds_it_by_the_same_key(
         time.sleep(0.2)
         answer = send(client)
     assert answer.status in (201, 202)
-    assert Upload.objects.filter(idempotency_key=key).count() == 1
+    assert Upload.objects.filter(dataset=dataset, title=key).count() == 1

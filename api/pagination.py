@@ -44,10 +44,18 @@ class NewestFirst(CursorPagination):
             position = None if cursor is None else cursor.position
             if position is not None and not self.is_position(str(position)):
                 raise NotFound
+            # Characters that are none of its alphabet are dropped when it is read: what is left may be the first page.
+            sent = request.query_params.get(self.cursor_query_param, "")
+            if cursor is not None and self.encode_cursor(cursor) != self._address_with(sent):
+                raise NotFound
         except NotFound:  # DRF's word for it; the list is there, only the cursor is damaged
             sentence = "The page cursor is damaged; start from the first page."
             raise InvalidInput(sentence, errors={"cursor": [sentence]}) from None
         return cursor
+
+    def _address_with(self, cursor: str) -> str:
+        address: str = replace_query_param(self.base_url, self.cursor_query_param, cursor)
+        return address
 
     def is_position(self, text: str) -> bool:
         """Whether a page may begin there."""

@@ -148,6 +148,10 @@ def test_requests_are_found_by_where_they_stand(client: APIClient, dataset: Data
         "search=a%00b",
         "order_by=updated&cursor=cD1hYmM%3D",  # p=abc
         "order_by=number&cursor=cD0yMDI2LTA1LTE3",  # p=2026-05-17
+        "cursor=_",  # nothing of it is of the alphabet
+        "cursor=%00",
+        "cursor=**cD0x",  # p=1
+        "cursor=eD0x",  # x=1
     ],
 )
 def test_what_does_not_fit_is_named(client: APIClient, made: list[ChangeRequest], query: str) -> None:

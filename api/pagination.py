@@ -54,7 +54,7 @@ class NewestFirst(CursorPagination):
         return cursor
 
     def _address_with(self, cursor: str) -> str:
-        address: str = replace_query_param(self.base_url, self.cursor_query_param, cursor)
+        address: str = replace_query_param(str(self.base_url), self.cursor_query_param, cursor)
         return address
 
     def is_position(self, text: str) -> bool:

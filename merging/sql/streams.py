@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from types import TracebackType
 
 import duckdb
@@ -65,7 +66,7 @@ def stream_query(session: Session, query: str, schema: pa.Schema, *, version: in
     except BaseException:
         session.close()
         raise
-    return RowStream(schema, version, _gathered(rows, first, schema), rows.stop, session.close)
+    return RowStream(schema, version, _gathered(rows, first, schema), rows.stop, rows.close)
 
 
 class _Rows:
@@ -75,16 +76,27 @@ class _Rows:
         self._session = session
         self._reader = reader
         self._is_stopped = False
+        self._reading = Lock()
 
     def stop(self) -> None:
         self._is_stopped = True
         self._session.interrupt()
 
+    def close(self) -> None:
+        """End the session, and the reader before it: while that is there, it keeps threads, memory and files of a
+        session that was closed, and whoever holds these rows holds the reader.
+        """
+        self.stop()
+        with self._reading:  # a reader that is closed beneath whoever reads takes the process with it
+            self._reader.close()
+            self._session.close()
+
     def next(self) -> pa.RecordBatch | None:
-        if self._is_stopped:
-            raise StreamEnded
         try:
-            return self._reader.read_next_batch()
+            with self._reading:
+                if self._is_stopped:
+                    raise StreamEnded
+                return self._reader.read_next_batch()
         except StopIteration:
             return None
         except (pa.ArrowException, OSError) as error:  # what DuckDB raises reaches the reader as text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -143,6 +144,28 @@ def test_a_stream_ends_when_it_is_stopped_by_another_thread(tmp_path: Path) -> N
     stream.close()
     stream.close()
     stream.stop()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Only Linux tells what a process holds open.")
+def test_a_stream_that_was_closed_holds_nothing_however_long_it_is_kept(tmp_path: Path) -> None:
+    """Answers are kept by themselves until Python looks for such circles; what they were read from is not."""
+    uri = tmp_path / "table"
+    merging.create_table(str(uri), pa.table({"id": pa.array(range(1_000_000))}))
+    stream = merging.stream_rows(str(uri), primary_keys=["id"])
+    next(stream.batches)
+    assert _held_open(uri) > 0
+    stream.close()
+    assert _held_open(uri) == 0
+    with pytest.raises(StreamEnded):
+        next(stream.batches)
+
+
+def _held_open(folder: Path) -> int:
+    found = 0
+    for one in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since it was listed
+            found += one.readlink().is_relative_to(folder)
+    return found
 
 
 # ---- differences

@@ -60,16 +60,16 @@ def pair(
     version had no such column.
     """
     keys = [f"k{place}" for place in range(len(key_columns))]
-    places = [place for place, name in enumerate(schema.names) if name not in key_columns]
+    values = {place: name for place, name in enumerate(schema.names) if name not in key_columns}
     for rows, letter, side in ((gone, "b", "headgate_gone"), (come, "a", "headgate_come")):
         named = [f"{column_sql(name)} AS k{place}" for place, name in enumerate(key_columns)]
-        named += [f"{column_sql(schema.names[place])} AS {letter}{place}" for place in places]
+        named += [f"{column_sql(name)} AS {letter}{place}" for place, name in values.items()]
         connection.execute(f"CREATE OR REPLACE TEMP TABLE {side} AS SELECT {', '.join(named)} FROM ({rows})")
     before, after = _sides(connection, keys)
     same_keys = " AND ".join(f"g.{key} IS NOT DISTINCT FROM c.{key}" for key in keys)
     listed = [f"coalesce(c.{key}, g.{key}) AS {key}" for key in keys]
-    listed += [f"b{place}, a{place}" for place in places]
-    differ = "".join(f" OR b{place} IS DISTINCT FROM a{place}" for place in places)
+    listed += [f"b{place}, a{place}" for place in values]
+    differ = "".join(f" OR b{place} IS DISTINCT FROM a{place}" for place in values)
     # Joined, then sorted: at once the two would share what memory there is.
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE headgate_paired AS "
@@ -111,9 +111,10 @@ def _sides(connection: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> list[s
 
 def schema_of_both(before: Snapshot, after: Snapshot) -> pa.Schema:
     """The columns of `after`, each in the type that holds what it has in either version: as text where none does."""
+    types = dict(zip(before.schema.names, before.schema.types, strict=True))
     fields = []
     for field in after.schema:
-        known = before.schema.field(field.name).type if field.name in before.schema.names else field.type
+        known = types.get(field.name, field.type)
         if not can_widen(known, field.type):
             field = field.with_type(known if can_widen(field.type, known) else pa.string())
         fields.append(field)
@@ -153,7 +154,8 @@ def _standing(mine: Snapshot, other: Snapshot) -> ShownApart:
 def standing_sql(connection: duckdb.DuckDBPyConnection, standing: ShownApart, schema: pa.Schema) -> str:
     """A SELECT of these rows with the columns of a schema, for the connection."""
     mine = standing.snapshot
-    known = [name for name in schema.names if name in mine.schema.names]
+    held = set(mine.schema.names)
+    known = [name for name in schema.names if name in held]
     parts = []
     if standing.whole:
         parts.append(scan_sql(connection, mine, known, files=standing.whole))
@@ -169,7 +171,7 @@ def standing_sql(connection: duckdb.DuckDBPyConnection, standing: ShownApart, sc
     if not parts:
         parts.append(scan_sql(connection, mine, known, files=[]))
     columns = ", ".join(
-        f"CAST({column_sql(name) if name in known else 'NULL'} AS {duckdb_type(schema.field(name).type)}) "
+        f"CAST({column_sql(name) if name in held else 'NULL'} AS {duckdb_type(schema.field(name).type)}) "
         f"AS {column_sql(name)}"
         for name in schema.names
     )

@@ -70,7 +70,8 @@ def create_in(
     if list_commits(store):
         raise _taken(table_uri)
     schema = pa.schema([_column(field) for field in data.schema])
-    unknown = [column for column in partition_by if column not in schema.names]
+    names = set(schema.names)
+    unknown = [column for column in partition_by if column not in names]
     if unknown:
         raise UnsupportedTable(unknown, f"The table has no column {', '.join(unknown)} to partition by.")
     configuration = dict(properties or {})

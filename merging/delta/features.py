@@ -104,8 +104,9 @@ def what_to_do(refused: Iterable[str]) -> str:
 
 def require_partitions(schema: pa.Schema, partition_columns: Sequence[str]) -> None:
     """Raise Damaged where the partition columns are none of the schema's, UnsupportedTable for nested ones."""
+    names = set(schema.names)
     for position, name in enumerate(partition_columns):
-        if name not in schema.names:
+        if name not in names:
             raise Damaged(f"partitionColumns names {name!r}, which is no column")
         if name in partition_columns[:position]:
             raise Damaged(f"partitionColumns names {name!r} twice")

@@ -22,7 +22,8 @@ def check_key_columns(
         raise InvalidKeys("No key columns were named: a merge needs at least one.")
     if len(set(primary_keys)) != len(primary_keys):
         raise InvalidKeys("A key column is named twice.", data={"columns": primary_keys})
-    missing = [name for name in primary_keys if name not in schema.names]
+    names = set(schema.names)
+    missing = [name for name in primary_keys if name not in names]
     if missing:
         raise InvalidKeys(
             f"The table has no column {', '.join(missing)}; its columns are {', '.join(schema.names)}.",

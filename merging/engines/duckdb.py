@@ -144,9 +144,10 @@ class DuckDBEngine(DuckDBFiles):
         connection = self._opened.connection
         if changes is None:
             return scan_sql(connection, snapshot, columns, with_positions=not columns)
-        stored = [name for name in columns if name in snapshot.schema.names]
+        held = set(snapshot.schema.names)
+        stored = [name for name in columns if name in held]
         cells = ", ".join(
-            f"CAST({f'live.{column_sql(name)}' if name in stored else 'NULL'} AS {duckdb_type(changes.types[name])}) "
+            f"CAST({f'live.{column_sql(name)}' if name in held else 'NULL'} AS {duckdb_type(changes.types[name])}) "
             f"AS {column_sql(name)}"
             for name in columns
         )

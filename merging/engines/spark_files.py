@@ -306,7 +306,8 @@ class PlainFiles:
         self, opened: Session, snapshot: Snapshot, files: Sequence[DataFile], schema: pa.Schema, root: str
     ) -> None:
         apart = set(snapshot.partition_columns)
-        self._fields = [one for one in snapshot.fields if one.name in schema.names and one.name not in apart]
+        wanted = set(schema.names) - apart
+        self._fields = [one for one in snapshot.fields if one.name in wanted]
         if snapshot.mapping_mode != "none" and any(one.parts for one in self._fields):
             raise NotSaid("names within values that are stored under others")
         if unlike_files(snapshot, self._fields, files, root):

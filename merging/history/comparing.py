@@ -252,11 +252,12 @@ def _called(before: Staged, after: Staged) -> list[str | None]:
 
 def _both(before: pa.Schema, after: pa.Schema) -> pa.Schema:
     """The columns of both, one that has two types as text, and one for what is proposed to be done."""
+    types, names = dict(zip(before.names, before.types, strict=True)), set(after.names)
     fields = []
     for field in after:
-        other = before.field(field.name) if field.name in before.names else field
-        fields.append(field if other.type == field.type else pa.field(field.name, pa.string()))
-    fields += [field for field in before if field.name not in after.names]
+        same = types.get(field.name, field.type) == field.type
+        fields.append(field if same else pa.field(field.name, pa.string()))
+    fields += [field for field in before if field.name not in names]
     own = [pa.field(OPERATION, pa.string())] if OPERATION not in {field.name for field in fields} else []
     return pa.schema([*fields, *own])
 

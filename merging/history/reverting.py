@@ -130,7 +130,7 @@ def _reverse(
     rows = write_rows(opened, _reversed_sql(images, pins, layout), folder)
     write_base_files(folder, snapshot.files if pins is not None else ActiveFiles())
     counts = count_rows(opened, rows, layout)
-    given = {*layout.keys, *(schema.names[position] for position in layout.staged)}
+    given = {*layout.keys, *(schema.field(position).name for position in layout.staged)}
     return Staged(
         location=str(folder),
         digest=content_digest(opened, rows, summary["table_id"], layout, counts),

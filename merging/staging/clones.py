@@ -96,9 +96,9 @@ def _require_columns(base: Snapshot, other: Snapshot, primary_keys: Sequence[str
     where those of this one cannot.
     """
     check_key_columns(base.schema, [*primary_keys])
-    problems = []
+    problems, names = [], set(other.schema.names)
     for name in primary_keys:
-        if name not in other.schema.names:
+        if name not in names:
             problems.append(StagingProblem("missing_key_column", "the key column is missing.", None, name))
             continue
         here, there = base.schema.field(name).type, other.schema.field(name).type
@@ -150,7 +150,8 @@ class TableComparison:
             if name not in self._keys and name not in base.columns_without_values
         ]
         of_base, of_clone = differing_files(base, clone) if files_show_alike else (None, None)
-        known = [name for name in self._values if name in base.schema.names]
+        held = set(base.schema.names)
+        known = [name for name in self._values if name in held]
         self._before = scan_sql(opened.connection, base, [*self._keys, *known], files=of_base)
         self._after = scan_sql(opened.connection, clone, [*self._keys, *self._values], files=of_clone)
         self._refuse_repeated(opened)

@@ -97,9 +97,8 @@ def nulled_cells(opened: Session, rows: str, layout: Layout) -> dict[str, int]:
     counts = opened.counts(
         f"FROM {rows} WHERE op = 'update'", [f"b{place} IS NOT NULL AND p{place} IS NULL" for place in old]
     )
-    return {
-        layout.schema.names[position]: number for position, number in zip(old, counts, strict=True) if number
-    }
+    found = zip(old, counts, strict=True)
+    return {layout.schema.field(position).name: number for position, number in found if number}
 
 
 def content_digest(opened: Session, rows: str, table_id: str, layout: Layout, counts: RowCounts) -> str:

@@ -212,7 +212,7 @@ class _Pairing:
         names = self.snapshot.schema.names
         named = ", ".join(f"{column_sql(name)} AS b{index}" for index, name in enumerate(names))
         on = " AND ".join(
-            f"l.{cell} = b.b{self._columns.schema.names.index(name)}"
+            f"l.{cell} = b.b{names.index(name)}"
             for name, cell in zip(self._columns.keys, self._columns.key_cells, strict=True)
         )
         paired = (

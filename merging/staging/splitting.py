@@ -100,10 +100,11 @@ class _Parting:
 
     def _positions(self, names: Sequence[str]) -> frozenset[int]:
         schema = self._layout.schema
+        places = {schema.field(position).name: position for position in self._layout.staged}
         for name in names:
-            if name not in schema.names or schema.names.index(name) not in self._layout.staged:
+            if name not in places:
                 raise InvalidFilter(f"The content does not change a column {name}.", data={"column": name})
-        return frozenset(schema.names.index(name) for name in names)
+        return frozenset(places[name] for name in names)
 
     def _pick(self, keys: Sequence[Row]) -> None:
         types = [self._layout.schema.field(name).type for name in self._layout.keys]
@@ -241,7 +242,7 @@ class _Parting:
         shutil.copyfile(f"{old.location}/{BASE_FILES}", folder.path / BASE_FILES)
         flush_file(folder.path / BASE_FILES)
         counts = count_rows(opened, rows, layout)
-        given = {*layout.keys, *(schema.names[position] for position in layout.staged)}
+        given = {*layout.keys, *(schema.field(position).name for position in layout.staged)}
         staged = replace(
             old,
             location=str(folder.final),

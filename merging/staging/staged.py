@@ -104,7 +104,8 @@ class Staged:
     @property
     def key_positions(self) -> tuple[int, ...]:
         """Where the key columns stand in ``schema``, in the order of ``primary_keys``."""
-        return tuple(self.schema.names.index(name) for name in self.primary_keys)
+        names = self.schema.names
+        return tuple(names.index(name) for name in self.primary_keys)
 
     @property
     def staged_positions(self) -> tuple[int, ...]:

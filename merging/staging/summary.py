@@ -105,11 +105,12 @@ def groups_sql(
     so that a column of long texts takes no more memory than one of numbers.
     """
     found: list[tuple[int, str, int, int]] = []
+    names = layout.schema.names
     most_cells = sorted(cells_updated.items(), key=lambda one: -one[1])[:_MOST_COLUMNS]
     for name, cells in most_cells:
         if len(found) == limit and -found[-1][0] >= cells:
             break
-        position = layout.schema.names.index(name)
+        position = names.index(name)
         data_type = layout.schema.field(position).type
         sides = (comparable(side, data_type) for side in (layout.base(position), f"p{position}"))
         grouped = opened.connection.execute(

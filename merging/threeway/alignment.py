@@ -277,13 +277,13 @@ class _Aligner:
 
     def _renamed_rival(self, field: pa.Field) -> str | None:
         """A column of the same type that the table gained when it dropped one which the content lacks too."""
-        known = {name for name in self.current_name.values() if name is not None}
+        known, given = set(self.current_name.values()), set(self.staged.columns)
         dropped_types = [
             self.staged.schema.field(position).type
             for position, name in self.current_name.items()
             if name is None
             and position < self.staged.base_column_count
-            and self.staged.schema.names[position] not in self.staged.columns
+            and self.staged.schema.field(position).name not in given
         ]
         if field.type not in dropped_types:
             return None

@@ -24,11 +24,8 @@ def stated_ranges(snapshot: Snapshot, names: Iterable[str]) -> dict[str, Range]:
     """The least and the greatest value of columns of numbers, days and moments, as the statistics of all files bound
     them. Left out are columns of which some file with values states none, and those of tables without rows.
     """
-    ranged = {
-        name
-        for name in names
-        if name in snapshot.schema.names and _has_order(snapshot.schema.field(name).type)
-    }
+    ordered = {field.name for field in snapshot.schema if _has_order(field.type)}
+    ranged = ordered.intersection(names)
     ranged -= set(snapshot.partition_columns)
     if not ranged or len(snapshot.files) > _MOST_FILES:
         return {}

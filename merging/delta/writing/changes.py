@@ -50,9 +50,8 @@ def classify(
         raise ValueError("RowChanges needs key_columns, or its four kinds of rows, for this table")
     keys = " AND ".join(f"a.{column_sql(name)} = b.{column_sql(name)}" for name in changes.key_columns)
     names: dict[str, str] = {}
-    new = "".join(
-        f", NULL AS {column_sql(name)}" for name in schema.names if name not in snapshot.schema.names
-    )
+    known = set(snapshot.schema.names)
+    new = "".join(f", NULL AS {column_sql(name)}" for name in schema.names if name not in known)
     if changes.removed:
         fetch(connection, snapshot, changes.removed, snapshot.schema.names, "headgate_removed_images")
     for kind, source, other, join in (

@@ -428,14 +428,15 @@ class _PandasIndex:
     @classmethod
     def of(cls, schema: pa.Schema) -> _PandasIndex:
         """The index of a schema; metadata that cannot be understood says nothing."""
-        columns = {name for name in schema.names if _INDEX_LEVEL.fullmatch(name)}
+        names = set(schema.names)
+        columns = {name for name in names if _INDEX_LEVEL.fullmatch(name)}
         ranges: dict[str, range] = {}
         try:
             levels = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))["index_columns"]
             for level in levels:
                 if isinstance(level, str):
                     columns.add(level)
-                elif isinstance(level["name"], str) and level["name"] not in schema.names:
+                elif isinstance(level["name"], str) and level["name"] not in names:
                     declared = range(level["start"], level["stop"], level["step"])
                     if len(declared) and not all(
                         -(2**63) <= end < 2**63 for end in (declared[0], declared[-1])

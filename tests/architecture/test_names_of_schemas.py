@@ -25,8 +25,8 @@ def repeated_in(node: ast.AST, again: frozenset[str] | None = None) -> Iterator[
             for inner in (*node.body, *node.orelse):
                 yield from repeated_in(inner, bound_by(node.target, again))
         case ast.While():
-            for inner in (node.test, *node.body):
-                yield from repeated_in(inner, again or frozenset())
+            for part in (node.test, *node.body):
+                yield from repeated_in(part, again or frozenset())
         case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
             for loop in node.generators:
                 yield from repeated_in(loop.iter, again)

@@ -114,13 +114,14 @@ def merge_rows(
     check: bool,
     in_conflict: bool,
     untouched: bool,
+    all_here: bool,
     final: bool,
 ) -> None:
     """Fill ``merged`` with the rows that the merge changes, in the order of ``n``.
 
     ``unresolved``: whose value stands where nobody chose. Without ``check`` nothing is ``in_conflict`` and Proposed
-    wins in every staged cell. ``untouched``: nothing was touched since the
-    base, so that ``joined`` has its rows in their order. ``final``: the table writes no cell itself.
+    wins in every staged cell. ``untouched``: nothing was touched since the base, so that ``joined`` has its rows in
+    their order; ``all_here``: each of them is in the table. ``final``: the table writes no cell itself.
     """
     alignment, alike = cells.alignment, cells.alike
     conflicted = set()
@@ -146,7 +147,7 @@ def merge_rows(
             values.append(f"k{alignment.keys.index(column.name)} AS m{column.position}")
             continue
         if column.position in alike:
-            values.append(f"{_alike_value(column)} AS v{column.position}")
+            values.append(f"{_alike_value(column, all_here=all_here)} AS v{column.position}")
             continue
         chosen = f"p{column.position}"
         if column.position in conflicted:
@@ -179,9 +180,14 @@ def merge_rows(
         opened.execute(f"CREATE TABLE merged AS {rows}")
 
 
-def _alike_value(column: MergedColumn) -> str:
-    """SQL of the value that a column has in a row, before the merge and after it."""
+def _alike_value(column: MergedColumn, *, all_here: bool) -> str:
+    """SQL of the value that a column has in a row, before the merge and after it.
+
+    To name what is proposed has it read, of most columns of most merges, which is for new rows alone.
+    """
     current, base = f"j.c{column.position}", f"j.b{column.position}"
+    if all_here:
+        return current
     filled = f"WHEN {fills(column)} THEN {column.filled} " if column.filled else ""
     return (
         f"CASE WHEN here THEN {current} {filled}ELSE {f'p{column.position}' if column.staged else base} END"

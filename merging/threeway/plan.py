@@ -315,6 +315,7 @@ def _merge_in_session(
         check=check,
         in_conflict=bool(found),
         untouched=standing.untouched,
+        all_here=standing.untouched and standing.held == staged.rows,
         final=not writes_cells(snapshot, rules),
     )
     store_as_table(opened, cells, snapshot, rules)

@@ -54,6 +54,43 @@ def test_nothing_staged_is_a_commit_with_the_marker_alone(make_world: Callable[.
     assert found.version == result.merged_version
 
 
+@pytest.mark.parametrize(
+    ("coming", "moved", "read"),
+    [
+        ([], False, []),
+        ([{"id": 9, "a": 9, "b": "n", "c": 9.5}], False, ["p2", "p3"]),
+        ([], True, ["p2", "p3"]),
+    ],
+)
+def test_what_is_proposed_of_columns_that_stay_alike_is_read_for_new_rows_alone(
+    make_world: Callable[..., World],
+    monkeypatch: pytest.MonkeyPatch,
+    coming: list[Row],
+    moved: bool,
+    read: list[str],
+) -> None:
+    """A merge holds the rows that it changes in one statement, and to read and hold values is what it costs."""
+    world = make_world()
+    going = {"id": 2, "_op": "delete"}
+    staged = world.stage([{"id": 1, "a": 11, "b": "x", "c": 1.5}, going, *coming])
+    current = with_rows(B, {"id": 1, "b": "moved"}) if moved else B
+    if moved:
+        world.set_current(current)
+    asked: list[str] = []
+    hold = Session.hold
+
+    def noted(opened: Session, name: str, query: str, **how: Any) -> None:
+        asked.append(query)
+        hold(opened, name, query, **how)
+
+    monkeypatch.setattr(Session, "hold", noted)
+    world.merge(staged)
+    [query] = asked
+    assert [cell for cell in ("p2", "p3") if cell in query.split(" FROM (SELECT s.n")[0]] == read
+    expected = with_rows(current, {"id": 1, "a": 11}, delete=[2])
+    assert same_rows(world.rows(), [*expected, *coming], ["id"])
+
+
 def test_only_what_is_in_conflict_is_asked_for_digests(
     make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,10 +69,13 @@ def partitions_of(
     if len(found) <= 1 and (most is None or rows <= most):
         yield [_partition(builder, values, rows, relation, None) for *values, rows in found]
         return
-    order = ", ".join([*spelled, "given"])
+    numbered, rows_sql = "row_number() OVER ()", relation
+    if len(found) > 1:
+        # Within a partition as they were given; that they lie in the order of their numbers is quick, no more.
+        numbered = f"row_number() OVER (ORDER BY {', '.join(spelled)}, given)"
+        rows_sql = f"(SELECT *, row_number() OVER () AS given FROM {relation})"
     builder.connection.execute(
-        f"CREATE TEMP TABLE {_NUMBERED} AS SELECT *, row_number() OVER (ORDER BY {order}) - 1 AS nth "
-        f"FROM (SELECT *, row_number() OVER () AS given FROM {relation}) ORDER BY nth"
+        f"CREATE TEMP TABLE {_NUMBERED} AS SELECT *, {numbered} - 1 AS nth FROM {rows_sql}"
     )
     try:
         ends = itertools.accumulate(rows for *_, rows in found)

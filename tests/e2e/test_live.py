@@ -133,11 +133,13 @@ def moved(page: Page, address: str) -> tuple[float, list[float]]:
         page.wait_for_load_state("load")
         page.wait_for_timeout(300)
         found: dict[str, Any] = page.evaluate("window.seen")
-        assert found["paint"] > 0
+        if not found["paint"]:
+            continue  # not drawn yet, on a busy machine
         shifts.append(found["shift"])
         tasks.append([duration for duration in found["tasks"] if duration > 50])
         if min(shifts) == 0 and min(tasks) == []:
             break
+    assert shifts, "nothing was drawn in any of the visits"
     return min(shifts), min(tasks)
 
 

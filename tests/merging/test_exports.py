@@ -146,7 +146,6 @@ def test_a_stream_ends_when_it_is_stopped_by_another_thread(tmp_path: Path) -> N
     stream.stop()
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Only Linux tells what a process holds open.")
 def test_a_stream_that_was_closed_holds_nothing_however_long_it_is_kept(tmp_path: Path) -> None:
     """Answers are kept by themselves until Python looks for such circles; what they were read from is not."""
     uri = tmp_path / "table"

@@ -1,6 +1,6 @@
 """Measure which tests take long, and write ``costly.txt``: ``python -m tests.costly`` (half an hour).
 
-Of those a run of ``make test`` takes a seventh. Left out are the tests of which each run takes all: who may do what,
+Of those a run of ``make test`` takes a tenth. Left out are the tests of which each run takes all: who may do what,
 what the contracts say, and that the documents are those of the code.
 """
 

@@ -5,7 +5,7 @@ more than its margins: the suite tries every input with one strategy and every t
 which follows from the run's seed. So does where the tables of a test of the engine lie, in a folder or in a store: each
 test has them in one place, most in folders, for those answer sooner. A test marked ``sample(n)`` has more inputs than a
 run can afford: it takes n. And some tests take most of the time: of these, which ``costly.txt`` names
-(``tests.costly`` measures and writes it), a run takes a seventh. A run without a seed (``pytest FILE``,
+(``tests.costly`` measures and writes it), a run takes a tenth. A run without a seed (``pytest FILE``,
 ``make test-whole``) takes everything.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 #: One of so many costly tests is taken by each run.
-COSTLY = 7
+COSTLY = 10
 COSTLY_FILE = Path(__file__).with_name("costly.txt")
 
 _STRATEGY = re.compile("merge-on-read|copy-on-write|delta-rs")

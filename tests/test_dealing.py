@@ -80,11 +80,11 @@ def test_of_a_sample_so_many_run() -> None:
     assert {name for seed in range(40) for name in names(dealt(items, seed))} == set(names(items))
 
 
-def test_of_the_costly_tests_a_seventh_runs_and_of_the_others_all() -> None:
+def test_of_the_costly_tests_a_tenth_runs_and_of_the_others_all() -> None:
     items = [item(f"a.py::{name}[{n}]") for name in ("quick", "slow") for n in range(300)]
     found = Counter(name.partition("[")[0] for name in names(dealt(items, 1, {"a.py::slow"})))
     assert found["a.py::quick"] == 300
-    assert 25 < found["a.py::slow"] < 70
+    assert 15 < found["a.py::slow"] < 50
     assert {name for seed in range(150) for name in names(dealt(items, seed, {"a.py::slow"}))} == set(
         names(items)
     )

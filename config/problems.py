@@ -48,6 +48,7 @@ STATUS_OF_CODE: Mapping[str, int] = {
     "edits_moved": 412,
     "table_changed": 409,
     "table_replaced": 409,
+    "table_damaged": 409,
     "merged_otherwise": 409,
     "content_missing": 409,
     "content_moved": 409,

@@ -218,7 +218,15 @@ class EngineFailed(MergeFailed):
     code: ClassVar[str] = "engine_failed"
 
 
-class FileMissing(MergeFailed):
+class TableDamaged(MergeFailed):
+    """A file that a version of the table needs is missing, cut, or not what the table's log says of it. Whoever keeps
+    the table can mend it; nothing of it was changed.
+    """
+
+    code: ClassVar[str] = "table_damaged"
+
+
+class FileMissing(TableDamaged):
     """A file that a version of the table needs is not there."""
 
 

@@ -481,6 +481,13 @@ class TableReplaced(HeadgateError):
     advice = "An owner looks at the dataset's settings."
 
 
+class TableDamaged(HeadgateError):
+    """A file of the table is missing, cut, or not what the table's log says; the message names it."""
+
+    code = "table_damaged"
+    advice = "Restore the file, or the table to a version without it, then try again."
+
+
 class MergedOtherwise(HeadgateError):
     """The table holds a merge of this request with other content."""
 

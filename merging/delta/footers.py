@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from merging.delta.actions import DataFile
-from merging.errors import FileMissing, MergeFailed, UnsupportedTable
+from merging.errors import FileMissing, TableDamaged, UnsupportedTable
 from merging.sql.quoting import literal
 from merging.store.stores import TableStore, each_at_once
 
@@ -119,7 +119,7 @@ _FIELDS: Remembered[tuple[FileField, ...]] = Remembered(_REMEMBERED_LAYOUTS)
 def read_footers(store: TableStore, files: Sequence[DataFile]) -> list[Footer]:
     """The footers of the files, in their order; many are read at once.
 
-    Raises MergeFailed naming the file that is missing, cut short, replaced by another, or no Parquet.
+    Raises TableDamaged naming the file that is missing, cut short, replaced by another, or no Parquet.
     """
     return each_at_once(store, functools.partial(read_footer, store), files)
 
@@ -146,7 +146,7 @@ def read_footer(store: TableStore, file: DataFile) -> Footer:
 
 
 def footer_bytes(store: TableStore, path: str) -> bytes:
-    """The footer of a file as bytes that read like a file of their own. Raises MergeFailed, FileNotFoundError."""
+    """The footer of a file as bytes that read like a file of their own. Raises TableDamaged, FileNotFoundError."""
     return _footer_of(store, path, *store.read_tail(path, _TAIL))
 
 
@@ -163,8 +163,8 @@ def _footer_of(store: TableStore, path: str, size: int, tail: bytes) -> bytes:
     return b"PAR1" + tail[-length:]
 
 
-def _broken(store: TableStore, path: str, what: str) -> MergeFailed:
-    return MergeFailed(
+def _broken(store: TableStore, path: str, what: str) -> TableDamaged:
+    return TableDamaged(
         f"The data file {path} of {store.uri} cannot be read: it {what}. Restore the file, or the table to a "
         "version without it.",
         data={"table_uri": store.uri, "path": path},

@@ -20,7 +20,7 @@ import numpy as np
 import pyroaring
 
 from merging.delta.damage import Damaged, fields_of, number_of, text_of
-from merging.errors import FileMissing, MergeFailed
+from merging.errors import FileMissing, TableDamaged
 from merging.store.stores import TableStore
 
 MAGIC = 1681511377
@@ -101,7 +101,7 @@ def read_vector(
 ) -> pyroaring.BitMap64:
     """The row numbers that a vector marks as gone.
 
-    Raises MergeFailed when the vector is missing, cut short, of another format, its checksum or cardinality is wrong,
+    Raises TableDamaged when the vector is missing, cut short, of another format, its checksum or cardinality is wrong,
     or it marks other rows than the `within` first ones: counted as gone, they would let live ones go with their file.
     """
     path = descriptor.file_path
@@ -120,7 +120,7 @@ def read_vector(
 
 
 def require_room(store: TableStore, descriptor: VectorDescriptor, rows: int) -> None:
-    """Raise MergeFailed where the log says of a vector that it marks more rows than its file has."""
+    """Raise TableDamaged where the log says of a vector that it marks more rows than its file has."""
     if descriptor.cardinality > rows:
         raise _broken(store, descriptor, f"it marks {descriptor.cardinality} rows of a file of {rows}")
 
@@ -142,7 +142,7 @@ def only_grew(store: TableStore, before: VectorDescriptor | None, after: VectorD
         return True
     try:
         gone = read_vector(store, before)
-    except MergeFailed:  # vacuumed since
+    except TableDamaged:  # vacuumed since
         return False
     return gone.issubset(read_vector(store, after))
 
@@ -188,10 +188,11 @@ def _stored_payload(store: TableStore, path: str, descriptor: VectorDescriptor) 
     return payload
 
 
-def _broken(store: TableStore, descriptor: VectorDescriptor, reason: str) -> MergeFailed:
+def _broken(store: TableStore, descriptor: VectorDescriptor, reason: str) -> TableDamaged:
     where = descriptor.file_path or "an inline vector"
-    return MergeFailed(
-        f"A deletion vector of {store.uri} cannot be trusted: {reason} ({where}).",
+    return TableDamaged(
+        f"A deletion vector of {store.uri} cannot be trusted: {reason} ({where}). Restore its file, "
+        "or the table to a version without it.",
         data={"vector": where, "reason": reason},
     )
 

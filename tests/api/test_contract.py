@@ -15,7 +15,7 @@ import schemathesis
 from django.contrib.auth.models import User
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections, transaction
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import Phase, given, seed, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
@@ -141,10 +141,8 @@ def test_every_answer_is_one_that_the_document_knows(
         @seed(2013)
         @settings(
             max_examples=EXAMPLES,
-            deadline=None,
             database=None,
             phases=[Phase.explicit, Phase.generate],
-            suppress_health_check=list(HealthCheck),
         )
         @given(operation.as_strategy())
         def call(case: Any) -> None:

@@ -121,6 +121,23 @@ def test_rows_are_paged_sorted_filtered_and_read_at_any_version(dataset: Dataset
     assert problem(client.get(url(dataset, "/rows?limit=many"))) == (422, "invalid")
 
 
+@pytest.mark.parametrize("damage", ["missing", "cut"])
+def test_a_damaged_table_is_told_by_its_file_and_is_no_fault_of_the_service(
+    dataset: Dataset, damage: str
+) -> None:
+    (file,) = Path(dataset.table_uri).glob("*.parquet")
+    whole = file.read_bytes()
+    file.unlink()
+    if damage == "cut":
+        file.write_bytes(whole[:-20])
+
+    refused = client_of(person_with(Role.VIEWER, dataset)).get(url(dataset, "/rows"))
+
+    assert problem(refused) == (409, "table_damaged")
+    assert file.name in refused.json()["message"]
+    assert "Restore the file" in refused.json()["message"]
+
+
 def test_history_tells_our_merges_from_foreign_jobs(dataset: Dataset) -> None:
     change_request = ChangeRequestFactory.create(dataset=dataset)
     merge(change_request, person_with(Role.OWNER, dataset))

@@ -125,6 +125,7 @@ def test_what_became_of_a_commit_is_one_of_four() -> None:
         ("invalid_transition", 409),
         ("plan_changed", 409),
         ("dataset_busy", 409),
+        ("table_damaged", 409),
         ("validation_failed", 422),
         ("staging_rejected", 422),
         ("invalid", 422),

@@ -17,6 +17,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.db.backends.base.operations import BaseDatabaseOperations
 from django.db.models import JSONField
+from hypothesis import HealthCheck, settings
 from pytest_django import Settings
 
 from audit.triggers import CREATE_TRIGGERS, DROP_TRIGGERS
@@ -43,6 +44,9 @@ from tests.staging_once import CallerHere, crossed, staged_once
 if not hasattr(sys.modules["__main__"], "__file__"):
     sys.modules["__main__"].__file__ = os.devnull
 
+# How long a machine takes over an example says nothing about what is tested, and fixtures may be shared by examples.
+settings.register_profile("headgate", deadline=None, suppress_health_check=list(HealthCheck))
+settings.load_profile("headgate")
 
 #: Folders of tests of the engine by itself.
 WITHOUT_APPLICATION = ("merging", "benchmarks", "corpus", "faults", "fuzz", "stores")

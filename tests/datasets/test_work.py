@@ -11,7 +11,7 @@ import time_machine
 from django.contrib.auth.models import User
 from django.db.models import Q
 from django.utils import timezone
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
@@ -409,7 +409,5 @@ class AnyOrder(RuleBasedStateMachine):
 
 def test_in_any_order_one_worker_writes(dataset: Dataset, asker: User) -> None:
     AnyOrder.dataset, AnyOrder.asker = dataset, asker
-    quick = settings(
-        max_examples=25, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
-    )
+    quick = settings(max_examples=25, stateful_step_count=12)
     run_state_machine_as_test(AnyOrder, settings=quick)

@@ -22,7 +22,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.merging.world import STRATEGIES, Row, World, proposal, resolve, same_rows
@@ -103,9 +103,7 @@ def three_states(draw: st.DrawFn) -> Drawn:
 @given(drawn=three_states())
 @settings(
     max_examples=EXAMPLES,
-    deadline=None,
     derandomize=DEFAULT,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 def test_the_engine_equals_doltlite(doltlite_merge: Merge, strategy: str, drawn: Drawn) -> None:
     columns, keys, states = drawn

@@ -73,7 +73,7 @@ def read(changes: Any) -> list[Any]:
 
 
 @given(st.integers(0, 2**32), st.sampled_from([1, 7, 40]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_fd24_any_layout_is_read_cell_by_cell(seed: int, rows: int) -> None:
     """Layouts x types x slices: what the engine gets is what the values are."""
     random = Random(seed)  # noqa: S311

@@ -415,7 +415,7 @@ plain = st.recursive(
 
 
 @given(plain, plain)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_an_error_comes_back_as_it_left(key: Any, value: Any) -> None:
     conflict = Conflict({"k": key}, "c", "modify/modify", Sides(value, None, key), "digest", ("current",))
     for error in (
@@ -435,7 +435,7 @@ def test_an_error_comes_back_as_it_left(key: Any, value: Any) -> None:
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
         st.sampled_from(["class", "message", "fields", "model", "tuple", "dict", "decimal"]), inner, max_size=3),
     max_leaves=8))  # fmt: skip
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_what_a_hostile_process_tells_is_an_error_or_nothing(document: Any) -> None:
     with suppress(BadFrame):
         assert isinstance(error_from(document), errors.MergeError)

@@ -14,7 +14,7 @@ import polars
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from merging import StagingRejected
@@ -87,7 +87,7 @@ def files(draw: st.DrawFn) -> tuple[list[list[Cell]], str]:
 
 @given(files(), st.integers(1, 40))
 @example(([["a", "b"], ["x", "1\r\n2"]], 'a,b\r\nx,"1\r\n2"\r\n'), 9)
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=250)
 def test_fd8_fd22_cells_come_out_as_they_went_in_at_every_block_border(
     tmp_path: Path, file: tuple[list[list[Cell]], str], block: int
 ) -> None:
@@ -102,7 +102,7 @@ def test_fd8_fd22_cells_come_out_as_they_went_in_at_every_block_border(
 
 
 @given(files(), st.integers(1, 40))
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 def test_fd9_lines_are_the_lines_of_the_file(
     tmp_path: Path, file: tuple[list[list[Cell]], str], block: int
 ) -> None:

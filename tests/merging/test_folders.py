@@ -303,11 +303,11 @@ class SameAnswers(RuleBasedStateMachine):
 
 
 TestSameAnswers = SameAnswers.TestCase
-TestSameAnswers.settings = settings(max_examples=15, stateful_step_count=10, deadline=None)
+TestSameAnswers.settings = settings(max_examples=15, stateful_step_count=10)
 
 
 @given(files=st.dictionaries(NAMES, CONTENT, min_size=1, max_size=4))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_what_was_put_as_a_folder_comes_back(
     tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes]
 ) -> None:

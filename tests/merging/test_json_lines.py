@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merging import StagingRejected
@@ -102,7 +102,7 @@ def test_fs3_lines_beyond_the_limit_are_refused(
     st.integers(1, 30),
     st.booleans(),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 def test_fs3_texts_come_out_as_they_went_in(
     tmp_path: Path, texts: list[str], ends: list[str], block: int, ascii_only: bool
 ) -> None:

@@ -15,7 +15,7 @@ import polars
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 import merging
@@ -29,8 +29,6 @@ S = pa.schema([("id", pa.int64()), ("a", pa.string())])
 ROWS: list[Row] = [{"id": 1, "a": "x"}, {"id": 2, "a": "y"}]
 QUICK = settings(
     max_examples=40,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 

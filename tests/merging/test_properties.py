@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import merging
@@ -87,9 +87,7 @@ def by_key(rows: list[Row], keys: list[str]) -> Table:
 @given(drawn=worlds())
 @settings(
     max_examples=25,
-    deadline=None,
     derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow],
 )
 def test_the_engine_equals_the_naive_rules(strategy: str, drawn: Drawn) -> None:
     assert_naive_rules(strategy, drawn)
@@ -131,7 +129,7 @@ def assert_naive_rules(strategy: str, drawn: Drawn) -> None:
 
 
 @given(drawn=worlds())
-@settings(max_examples=EXAMPLES, deadline=None, derandomize=DEFAULT)
+@settings(max_examples=EXAMPLES, derandomize=DEFAULT)
 def test_a_revert_undoes_any_merge(drawn: Drawn) -> None:
     schema, keys, base, current, proposed = drawn
     with tempfile.TemporaryDirectory() as folder:
@@ -146,7 +144,7 @@ def test_a_revert_undoes_any_merge(drawn: Drawn) -> None:
 
 
 @given(drawn=worlds(), shuffled=st.randoms(use_true_random=False))
-@settings(max_examples=EXAMPLES, deadline=None, derandomize=DEFAULT)
+@settings(max_examples=EXAMPLES, derandomize=DEFAULT)
 def test_the_digest_does_not_depend_on_the_order(drawn: Drawn, shuffled: Any) -> None:
     schema, keys, base, _current, proposed = drawn
     with tempfile.TemporaryDirectory() as folder:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import merging
@@ -79,7 +79,7 @@ def contents(draw: st.DrawFn) -> list[dict[str, Any]]:
     ),
     st.sets(st.sampled_from(["a", "b", "c", "new"]), max_size=2),
 )
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES)
 def test_both_parts_are_what_was_there(
     world: World, rows: list[dict[str, Any]], keys: set[int], filters: list[ChangesFilter], columns: set[str]
 ) -> None:

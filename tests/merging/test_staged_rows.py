@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merging import Staged
@@ -141,7 +141,7 @@ def assert_written_alike(world: World, changes: Any) -> None:
 
 
 @given(contents(), st.sampled_from([None, 0, 1]))
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES)
 def test_rows_are_written_as_if_every_cell_were_carried(
     world: World, rows: list[dict[str, Any]], numbered: int | None
 ) -> None:
@@ -155,7 +155,7 @@ def test_rows_are_written_as_if_every_cell_were_carried(
 
 
 @given(contents(), st.data())
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES)
 def test_so_are_rows_that_leave_columns_out(
     world: World, rows: list[dict[str, Any]], data: st.DataObject
 ) -> None:
@@ -185,7 +185,7 @@ def test_more_columns_than_one_number_has_bits(
 
 
 @given(contents())
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES)
 def test_the_digest_is_that_of_every_cell(world: World, rows: list[dict[str, Any]]) -> None:
     """What is known of all rows beforehand is not asked of each, and the digest is none the other for it."""
     staged = world.stage(pa.Table.from_pylist(rows, schema=CHANGED))

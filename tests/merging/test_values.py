@@ -147,7 +147,7 @@ _TEXTS = st.one_of(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(_TEXTS, min_size=1, max_size=40), st.sampled_from(SIMPLE))
 def test_fd23_uploads_and_single_values_are_read_by_the_same_rules(
     opened: Session, texts: list[str], name: str

@@ -15,7 +15,7 @@ import pandas as pd
 import polars
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openpyxl.chartsheet import Chartsheet
 
@@ -647,7 +647,7 @@ CELLS = st.text(st.sampled_from("a_x0041 \n\t\"'<&é😀\ufffd"), max_size=12)
 
 
 @given(st.lists(st.tuples(CELLS, st.integers(-(2**31), 2**31 - 1), st.booleans()), min_size=1, max_size=8))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 def test_fd10_cells_come_out_as_they_went_in(tmp_path: Path, rows: list[tuple[str, int, bool]]) -> None:
     schema = pa.schema([("id", pa.int64()), ("t", pa.string()), ("n", pa.int64()), ("yes", pa.bool_())])
     content: list[Row] = [

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from merging import delta
@@ -29,7 +29,6 @@ from merging.delta.vectors import VectorDescriptor
 from merging.sql.session import session
 from tests.merging.delta.delta_tables import Merger, changed, sample
 
-UNHURRIED = settings(deadline=None)
 PATHS = st.sampled_from([f"part-{number}.parquet" for number in range(6)])
 VECTORS = st.one_of(
     st.none(),
@@ -63,7 +62,6 @@ FILES = st.builds(
 )
 
 
-@UNHURRIED
 @given(st.lists(FILES, max_size=8), st.data())
 def test_files_are_the_same_in_columns(files: list[DataFile], data: st.DataObject) -> None:
     active = ActiveFiles.of(files)
@@ -85,7 +83,6 @@ def test_files_are_the_same_in_columns(files: list[DataFile], data: st.DataObjec
 
 
 @pytest.mark.parametrize("hashed", ["usual", "all alike"])
-@UNHURRIED
 @given(st.lists(FILES, max_size=8), st.lists(FILES, max_size=8), st.integers(1, 3))
 def test_twins_are_the_files_with_the_same_paths(
     hashed: str, mine: list[DataFile], theirs: list[DataFile], at_a_time: int
@@ -120,7 +117,6 @@ def test_twins_are_the_files_with_the_same_paths(
     assert list(found.vectors) == [vectors[row] for row in changed]
 
 
-@UNHURRIED
 @given(st.lists(st.lists(st.tuples(st.booleans(), FILES), max_size=5), max_size=8))
 def test_versions_share_what_they_have_in_common(commits: list[list[tuple[bool, DataFile]]]) -> None:
     versions: list[tuple[ActiveFiles, dict[Any, DataFile]]] = [(ActiveFiles(), {})]
@@ -262,7 +258,6 @@ ODD: st.SearchStrategy[Any] = st.sampled_from(
 )
 
 
-@UNHURRIED
 @given(data=st.data(), kind=st.sampled_from([*VALUES]))
 def test_bounds_are_the_same_for_many_files_and_for_few(data: st.DataObject, kind: pa.DataType) -> None:
     def text(value: Any) -> str:

@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import merging
@@ -183,7 +183,7 @@ def list_tombstones(uri: str) -> None:
         assert removed.path.encode()
 
 
-QUIET = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+QUIET = settings(max_examples=150)
 # A checkpoint is written anew for each.
 QUIET_AND_FEW = settings(QUIET, max_examples=40)
 

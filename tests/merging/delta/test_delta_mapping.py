@@ -88,7 +88,7 @@ def same(row: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("mode", ["name", "id"])
 @pytest.mark.parametrize("vectors", [True, False])
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(seed=st.integers(0, 2**32), feed=st.booleans(), widened=st.booleans())
 def test_fp1_fp16_merges_keep_names_and_ids_at_every_depth(
     mode: str, vectors: bool, seed: int, feed: bool, widened: bool

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyroaring
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import merging
@@ -301,7 +301,6 @@ def z85_of_python(data: bytes) -> str:
 
 
 @pytest.mark.parametrize("spell", [z85_of_rust, z85_with_zeros, z85_of_python])
-@settings(deadline=None)
 @given(rows=st.sets(st.integers(0, 2**40), max_size=40), trailing=st.binary(max_size=3))
 def test_fp16_inline_vectors_are_read_with_any_padding(
     spell: Callable[[bytes], str], rows: set[int], trailing: bytes
@@ -312,7 +311,6 @@ def test_fp16_inline_vectors_are_read_with_any_padding(
     assert set(read_vector(LocalStore(Path("nowhere")), descriptor)) == rows
 
 
-@settings(deadline=None)
 @given(rows=st.sets(st.integers(0, 2**34), max_size=40), run=st.integers(0, 2**20))
 def test_vectors_of_the_older_layout_are_read(rows: set[int], run: int) -> None:
     """A bitmap for each 32 bits, in which millions of rows may be a run of a few bytes."""
@@ -363,7 +361,6 @@ def test_fp16_a_damaged_inline_vector_is_named(text: str, size: int, cardinality
     assert caught.value.data["vector"] == "an inline vector"
 
 
-@settings(deadline=None)
 @given(data=st.data())
 def test_fp16_any_byte_of_a_vector_may_be_damaged(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from merging.delta import active_files, file_changes, packed_texts
@@ -20,7 +20,6 @@ from merging.delta.log import LoggedCommit, TableState
 from merging.delta.packed_texts import PackedTexts
 from merging.errors import TableChanged
 
-UNHURRIED = settings(deadline=None)
 NUMBERS: st.SearchStrategy[Any] = st.sampled_from([0, 1, 7, 2**53, 2**63 - 1])
 ODD: st.SearchStrategy[Any] = st.sampled_from(
     [None, True, 1.0, 1.5, -1, 2**63, 10**30, "", "1", "a\0b", "\U0001f600", [], {}, {"a": 1}, [["a", "b"]]]
@@ -134,7 +133,6 @@ def together(commits: list[LoggedCommit]) -> list[DataFile] | str:
     return [*state.files]
 
 
-@UNHURRIED
 @given(
     st.lists(st.lists(st.one_of(USUAL, USUAL, damaged()), min_size=1, max_size=6), max_size=5),
     st.sampled_from([1, 3, 4_096]),
@@ -149,7 +147,6 @@ def test_many_changes_leave_what_they_leave_one_by_one(lines: list[list[dict[str
         assert together(commits) == one_by_one(commits)
 
 
-@UNHURRIED
 @given(st.lists(st.lists(USUAL, min_size=1, max_size=6), max_size=5))
 def test_what_logs_have_is_never_looked_at_one_by_one(lines: list[list[dict[str, Any]]]) -> None:
     expected = one_by_one(commits_of(lines))
@@ -204,7 +201,6 @@ PIECES = st.sampled_from(
 ENDS = st.sampled_from([b"\n", b"\n", b"\n", b"\r\n", b"\r", b"", b"\n\n", b" \n", b",", "\u2028".encode()])
 
 
-@UNHURRIED
 @given(st.lists(st.tuples(PIECES, ENDS), max_size=6).map(lambda parts: b"".join(map(b"".join, parts))))
 @example(b'{"a":\n1}\n{"a":1}')
 @example(b'{"a":\r1}')
@@ -232,7 +228,6 @@ def test_lines_are_read_together_as_each_by_itself(content: bytes) -> None:
 # ---- packed texts ---------------------------------------------------------------------------------------------
 
 
-@UNHURRIED
 @given(st.lists(st.one_of(st.none(), st.text(max_size=9)), max_size=30), st.integers(0, 4), st.data())
 def test_packed_texts_are_the_texts(texts: list[str | None], start: int, data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patched:

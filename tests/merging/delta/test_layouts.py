@@ -283,7 +283,7 @@ def fetched(snapshot: Snapshot, ids: list[int]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("mode", ["name", "id"])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32))
 def test_fp1_columns_renamed_swapped_dropped_and_added_at_every_depth(mode: str, seed: int) -> None:
     model = Model(seed, mode)
@@ -387,7 +387,7 @@ def test_fp4_partition_values_under_a_name_in_other_letters_are_refused(named: s
 OWN = ("file_row_number", "file_index", "filename", "row_number", "rowid", "file_size", "file_last_modified")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     names=st.lists(st.sampled_from(OWN), min_size=1, max_size=4, unique=True),
     upper=st.booleans(),

@@ -7,7 +7,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from merging import delta
@@ -17,7 +17,6 @@ NUMBERS = st.sampled_from([0.0, -0.0, float("nan"), 1.5, None])
 ROWS = st.lists(st.tuples(KEYS, NUMBERS, st.sampled_from([None, "", "a"])), max_size=6)
 
 
-@settings(deadline=None)
 @given(before=ROWS, after=ROWS)
 def test_rows_of_one_key_cancel_and_are_paired_as_far_as_there_are_as_many(
     before: list[tuple[Any, ...]], after: list[tuple[Any, ...]]

@@ -17,7 +17,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from merging import delta
@@ -27,7 +27,6 @@ from merging.delta.statistics.bounds import Bounds, partition_reader_of, reader_
 from merging.delta.statistics.ranges import stated_ranges
 from tests.merging.delta.delta_tables import Merger, labelled, own_rows
 
-UNHURRIED = settings(deadline=None)
 Stated = tuple[Any, Any]
 Writer = Callable[[list[Any], Any], Stated]
 
@@ -189,7 +188,6 @@ TEXT_WRITERS: list[Writer] = [
 
 
 @pytest.mark.parametrize("writer", TEXT_WRITERS, ids=lambda writer: writer.__name__)
-@UNHURRIED
 @given(st.lists(WORDS, min_size=1, max_size=5), LENGTHS, st.text(LETTERS, max_size=34))
 def test_fd6_no_text_is_hidden(writer: Writer, words: list[str], length: int, common: str) -> None:
     """Lengths other than 32, too: they are a setting."""
@@ -197,7 +195,6 @@ def test_fd6_no_text_is_hidden(writer: Writer, words: list[str], length: int, co
         assert_within(pa.string(), texts, through_json(writer(texts, length)))
 
 
-@UNHURRIED
 @given(st.text(string.ascii_letters + string.digits + " -_/.:é漢", min_size=2, max_size=40))
 def test_bounds_of_plain_texts_stay_close(text: str) -> None:
     low, high = widened_bounds(pa.string(), text, text)
@@ -219,7 +216,6 @@ LONGS = st.lists(
 )
 
 
-@UNHURRIED
 @given(LONGS)
 def test_no_integer_is_hidden_by_writers_that_hold_doubles(values: list[int]) -> None:
     assert_within(pa.int64(), values, (min(values), max(values)))
@@ -258,7 +254,6 @@ def as_text(value: Decimal) -> str:
 
 
 @pytest.mark.parametrize("spell", [as_double, next_smaller, within_64_bits, as_plain, as_text, as_exponent])
-@UNHURRIED
 @given(data=st.data())
 def test_no_decimal_is_hidden(spell: Callable[[Decimal], Any], data: st.DataObject) -> None:
     precision = data.draw(st.integers(1, 38))
@@ -388,14 +383,12 @@ SPELLINGS = st.one_of(
 )
 
 
-@UNHURRIED
 @given(MOMENTS, SPELLINGS)
 def test_fd7_no_timestamp_is_hidden(moments: list[int], spell: Callable[[int], str]) -> None:
     stated = spell(min(moments)), spell(max(moments))
     assert_within(pa.timestamp("us", "UTC"), moments, stated)
 
 
-@UNHURRIED
 @given(MOMENTS, st.sampled_from(["T", " "]), st.integers(0, 6), st.sampled_from(["", "Z"]))
 def test_fd7_no_timestamp_without_zone_is_hidden(
     moments: list[int], between: str, digits: int, zone: str
@@ -427,7 +420,6 @@ def julian(days: int) -> str:
     return f"{year:04d}-{month:02d}-{h % 153 // 5 + 1:02d}"
 
 
-@UNHURRIED
 @given(st.lists(st.integers(-800_000, 4_400_000), min_size=1, max_size=4))
 def test_no_date_is_hidden(days: list[int]) -> None:
     def plain(day: int) -> str:

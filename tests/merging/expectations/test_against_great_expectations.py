@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merging.expectations import CATALOGUE, ExpectationResult, check_expectations, parse_suite
@@ -345,7 +345,7 @@ CELLS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8)
 @given(st.lists(CELLS, max_size=12), st.data())
 def test_random_tables_and_expectations(cells: list[dict[str, Any]], data: st.DataObject) -> None:
     table = pa.Table.from_pylist([{"k": n, **row} for n, row in enumerate(cells)], schema=SCHEMA)

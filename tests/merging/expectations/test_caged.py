@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import merging
@@ -113,7 +113,6 @@ DRAFTS = [
 @given(
     st.sampled_from(LEAVING), st.lists(st.sampled_from(AROUND), max_size=4), st.sampled_from([None, *DRAFTS])
 )
-@settings(deadline=None)
 def test_fs4_no_reference_leaves_a_schema_at_any_depth_in_any_draft(
     leaving: dict[str, Any], around: list[Any], draft: str | None
 ) -> None:
@@ -131,7 +130,6 @@ def test_fs4_no_reference_leaves_a_schema_at_any_depth_in_any_draft(
     st.lists(st.sampled_from(AROUND[1:]), min_size=1, max_size=4),
     st.sampled_from(DRAFTS),
 )
-@settings(deadline=None)
 def test_fs4_no_part_of_a_schema_has_an_address_of_its_own(
     renaming: dict[str, Any], around: list[Any], draft: str
 ) -> None:

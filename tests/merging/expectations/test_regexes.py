@@ -9,7 +9,7 @@ from dataclasses import replace
 import duckdb
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merging.expectations import confined
@@ -60,7 +60,7 @@ def patterns(draw: st.DrawFn, depth: int = _DEPTH) -> str:
     return start + body + draw(st.sampled_from(["", "$", r"\Z"]))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150)
 @given(patterns(), st.lists(st.text("aAbB1_ .-\n\t\x0b\x1c", max_size=6), max_size=8))
 def test_patterns_for_re2_match_what_python_matches(pattern: str, texts: list[str]) -> None:
     written = for_re2(pattern)

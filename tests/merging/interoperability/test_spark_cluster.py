@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 import merging
 from merging import delta
@@ -56,9 +56,7 @@ def test_it_equals_the_naive_rules(
     @given(drawn=worlds())
     @settings(
         max_examples=ENGINE_EXAMPLES or 6,
-        deadline=None,
         derandomize=ENGINE_EXAMPLES is None,
-        suppress_health_check=[HealthCheck.too_slow],
         database=None,
     )
     def each(drawn: Drawn) -> None:

@@ -5,6 +5,9 @@ import { readTsv, writeTsv } from "./tsv.js";
 
 const NUMERIC = /^(byte|short|integer|long|float|double|decimal)/;
 const PAGE = 200;
+/** Pixels of a column as it begins. */
+const NARROWEST = 80;
+const WIDEST = 320;
 const NEW = "new-";
 
 /** What an added row is called, here and in the tray: sent twice it is the same row. */
@@ -380,17 +383,18 @@ class Grid {
   }
 
   build(target, data) {
+    const widths = this.widths(target);
     const columns = this.columns.map((column, number) => ({
       title: column.name,
       field: `c${number}`,
-      formatter: (cell) => this.format(cell, column),
+      formatter: (cell) => this.format(cell, column, number),
       editor: (cell, onRendered, success, cancel) => this.editor(cell, column, onRendered, success, cancel),
       editable: (cell) => this.mayEdit(this.rows.get(cell.getData().id), column),
       hozAlign: NUMERIC.test(column.type) ? "right" : "left",
       headerHozAlign: NUMERIC.test(column.type) ? "right" : "left",
       headerSort: false,
-      minWidth: 80,
-      maxInitialWidth: 320,
+      width: widths[number],
+      minWidth: NARROWEST,
       cssClass: column.key ? "is-key" : "",
       titleFormatter: () => this.head(column),
     }));
@@ -401,6 +405,7 @@ class Grid {
       height: "62vh",
       nestedFieldSeparator: false,
       layout: "fitDataFill",
+      renderHorizontal: "virtual", // of a wide table the columns near those in sight
       selectableRange: 1,
       selectableRangeColumns: true,
       selectableRangeRows: true,
@@ -413,8 +418,35 @@ class Grid {
     return new Promise((done) => this.table.on("tableBuilt", () => {
       // Only now it is a grid, which may have a name.
       target.setAttribute("aria-label", `Rows of ${this.place.dataset.name}, to be edited`);
+      target.setAttribute("aria-colcount", this.columns.length + 1);
       done();
     }));
+  }
+
+  /**
+   * How wide each column begins: as its head and the longest text of the rows that are here. Read at once: Tabulator
+   * would lay out every cell of the grid anew for each of its columns.
+   */
+  widths(target) {
+    const rows = [...this.rows.values()];
+    const line = Object.assign(document.createElement("div"), { className: "tabulator-row grid-measured" });
+    const boxed = (className, shown) => {
+      const box = Object.assign(document.createElement("div"), { className });
+      box.append(shown);
+      line.append(box);
+      return box;
+    };
+    const boxes = this.columns.map((column) => {
+      const lengthOf = (row) => textOf(this.valueOf(row, column.name)).length;
+      const longest = rows.reduce((best, row) => (best && lengthOf(best) >= lengthOf(row) ? best : row), null);
+      const cell = longest ? [boxed("tabulator-cell", this.shown(longest, column))] : [];
+      return [boxed("tabulator-cell grid-measured-head", this.head(column)), ...cell];
+    });
+    target.classList.add("tabulator");
+    target.append(line);
+    const widths = boxes.map((both) => Math.ceil(Math.max(...both.map((box) => box.getBoundingClientRect().width))) + 1);
+    line.remove();
+    return widths.map((width) => Math.min(Math.max(width, NARROWEST), WIDEST));
   }
 
   head(column) {
@@ -437,10 +469,10 @@ class Grid {
     return row && !column.computed && row.operation !== "delete" && (row.operation === "insert" || !column.key);
   }
 
-  format(cell, column) {
+  format(cell, column, number) {
     const row = this.rows.get(cell.getData().id);
     const element = cell.getElement();
-    const value = this.valueOf(row, column.name);
+    element.setAttribute("aria-colindex", number + 2);
     const told = Object.hasOwn(row.told, column.name) ? row.told[column.name] : {};
     const edited = row.operation !== "insert" && Object.hasOwn(row.edits, column.name);
     element.classList.toggle("is-edited", edited);
@@ -450,6 +482,17 @@ class Grid {
     if (told.moved) notes.push(`Somebody changed it to ${cut(textOf(told.current)) || "NULL"} since you edited it.`);
     if (edited) notes.push(`In the table: ${row.base[column.name] === null ? "NULL" : cut(textOf(row.base[column.name])) || "empty text"}`);
     element.title = notes.filter(Boolean).join("\n");
+    const shown = this.shown(row, column);
+    if (!told.problem) return shown;
+    const both = document.createElement("span");
+    both.className = "grid-wrong";
+    both.append(shown, Object.assign(document.createElement("span"), { className: "grid-problem", textContent: told.problem }));
+    return both;
+  }
+
+  /** The value of a cell as it is shown. */
+  shown(row, column) {
+    const value = this.valueOf(row, column.name);
     const shown = document.createElement("span");
     const isGiven = Object.hasOwn(row.edits, column.name) || Object.hasOwn(row.base, column.name);
     if (!isGiven && row.operation !== "insert") {
@@ -462,11 +505,7 @@ class Grid {
       shown.className = "grid-value";
       shown.append(...shownText(textOf(value)));
     }
-    if (!told.problem) return shown;
-    const both = document.createElement("span");
-    both.className = "grid-wrong";
-    both.append(shown, Object.assign(document.createElement("span"), { className: "grid-problem", textContent: told.problem }));
-    return both;
+    return shown;
   }
 
   mark(cell) {
@@ -478,6 +517,7 @@ class Grid {
     const sign = { insert: "+", delete: "−" }[row.operation] || (edited ? "~" : staged);
     line.classList.toggle("is-added", row.operation === "insert");
     line.classList.toggle("is-deleted", row.operation === "delete");
+    element.setAttribute("aria-colindex", 1);
     element.title = row.problem || (row.gone ? "Somebody deleted this row since you edited it." : "");
     element.classList.toggle("is-wrong", Boolean(row.problem) || Boolean(row.gone));
     const words = { "+": "added", "−": "deleted", "~": "edited" }[sign] || "as in the table";
@@ -667,9 +707,20 @@ class Grid {
     const name = Object.keys(row.told).find((column) => row.told[column].problem);
     const number = Math.max(0, this.columns.findIndex((column) => column.name === name));
     this.table.scrollToRow(row.id, "center", false);
-    const shown = this.table.getRow(row.id).getCells().find((cell) => cell.getField() === `c${number}`);
-    if (shown) this.table.getRanges()[0]?.setBounds(shown, shown);
+    this.lead(row, number);
+  }
+
+  /** One goes on in this cell: the focus is there, and its column in sight. */
+  lead(row, number) {
+    const shown = this.table.getRow(row.id).getCell(`c${number}`);
+    this.show(shown);
+    this.table.getRanges()[0]?.setBounds(shown, shown);
     this.table.rowManager.element.focus();
+  }
+
+  /** Columns far from those in sight are not drawn. */
+  show(cell) {
+    if (!cell.getElement().isConnected) this.table.scrollToColumn(cell.getField(), "middle", true);
   }
 
   takeBack(action) {
@@ -855,9 +906,7 @@ class Grid {
     const [first] = this.addRows([{}]);
     this.do([{ ...this.named(first), add: {} }]);
     this.table.scrollToRow(first.id, "top", true);
-    const shown = this.table.getRow(first.id).getCells().find((cell) => cell.getField() === "c0");
-    this.table.getRanges()[0]?.setBounds(shown, shown);
-    this.table.rowManager.element.focus();
+    this.lead(first, 0);
   }
 
   addRows(list, names = []) {
@@ -993,6 +1042,8 @@ class Grid {
     holder.addEventListener("scroll", () => {
       if (holder.scrollTop + holder.clientHeight > holder.scrollHeight - 400) this.more();
     });
+    target.addEventListener("scroll", () => this.scrolledAway(holder), true); // before Tabulator takes the cells away
+    this.table.on("scrollHorizontal", () => this.fitHeights());
     target.addEventListener("copy", (event) => {
       if (this.editing) return;
       event.clipboardData.setData("text/plain", this.copied());
@@ -1031,6 +1082,21 @@ class Grid {
       this.source.discard();
       location.reload();
     });
+  }
+
+  /** What is typed into a cell that went out of sight is kept: its column may not be drawn any more. */
+  scrolledAway(holder) {
+    const open = this.table.modules.edit.currentCell;
+    if (!open) return;
+    const [cell, sight] = [open.getElement().getBoundingClientRect(), holder.getBoundingClientRect()];
+    if (cell.right < sight.left || cell.left > sight.right) document.activeElement.blur();
+  }
+
+  /** Rows with something wrong are as high as what is told in the columns that have come into sight. */
+  fitHeights() {
+    for (const row of this.rows.values()) {
+      if (Object.values(row.told).some((cell) => cell.problem)) this.table.getRow(row.id).normalizeHeight();
+    }
   }
 
   get editing() {
@@ -1090,6 +1156,7 @@ class Grid {
       return;
     }
     this.typed = typed;
+    this.show(active.getComponent());
     this.table.modules.edit.editCell(active);
   }
 
@@ -1178,6 +1245,8 @@ if (place && window.Tabulator) {
   new Grid(place).start().catch((error) => {
     // The table without scripts is still there.
     place.querySelector("[data-grid-said]").textContent = error.message;
-    place.querySelector("[data-grid-plain]").hidden = false;
+    const plain = place.querySelector("[data-grid-plain]");
+    plain.classList.add("is-all-there-is");
+    plain.hidden = false;
   });
 }

@@ -317,6 +317,24 @@ def test_two_windows_lost_answers_and_a_wide_table(sign_in: SignIn) -> None:
     expect(at(page, 0, 299)).to_have_text("the last column")
     expect(status(page)).to_have_text("1 change in 1 row", timeout=SLOW)
 
+    # Only columns near those in sight are drawn. What is typed goes where the chosen cell is, wherever one has
+    # scrolled, and is kept where its column is scrolled away.
+    holder, first_row = (
+        page.locator(".grid .tabulator-tableholder"),
+        page.locator(".grid .tabulator-row").first,
+    )
+    assert first_row.locator(".tabulator-cell").count() < 150
+    assert at(page, 0, 299).get_attribute("aria-colindex") == "301"
+    holder.evaluate("one => one.scrollLeft = 0")
+    expect(at(page, 1, 299)).to_have_count(0)
+    page.keyboard.press("F2")
+    expect(at(page, 1, 299).locator("textarea")).to_be_focused()
+    page.keyboard.type("and scrolled away")
+    holder.evaluate("one => one.scrollLeft = 0")
+    expect(status(page)).to_have_text("2 changes in 2 rows", timeout=SLOW)
+    page.get_by_role("button", name="Undo").click()
+    expect(status(page)).to_have_text("1 change in 1 row", timeout=SLOW)
+
     # Another window of the same person sees it; both set one cell, and the second is told what it held.
     other.goto(carl.address + place)
     expect(status(other)).to_have_text("1 change in 1 row", timeout=SLOW)

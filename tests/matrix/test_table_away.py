@@ -2,12 +2,17 @@
 shown, with what is the matter; only what needs the table says so in its place.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.test import Client
 from django.urls import reverse
+from pytest_django import DjangoDbBlocker, Settings
 from rest_framework.test import APIClient
 
 from accounts import sessions, tokens
@@ -23,8 +28,6 @@ from tests.matrix import test_api_matrix as api
 from tests.matrix import test_page_matrix as pages
 from tests.matrix.world import World, as_it_stands, filled_in, make_world
 
-pytestmark = pytest.mark.django_db
-
 BANNER = "The table of planes cannot be reached: noticed"
 PARTIAL = "This needs the table, which cannot be reached now"
 #: Pages of which nothing can be told without the table.
@@ -39,18 +42,41 @@ READ_THE_TABLE = {
 }
 
 
+@dataclass
+class Shared:
+    """What the tests of this file look at in turn: the first makes the world, and each leaves it as it was."""
+
+    root: Path
+    world: World | None = None
+
+
+@pytest.fixture(scope="module")
+def shared(
+    django_db_setup: None, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Shared]:
+    with django_db_blocker.unblock(), transaction.atomic():
+        yield Shared(tmp_path_factory.mktemp("away"))
+        transaction.set_rollback(True)
+
+
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
+def world(
+    shared: Shared, staging_at_once: None, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[World]:
+    settings.DELTA_DATA_ROOT = shared.root
     monkeypatch.setattr(bells, "ring", lambda *_: None)
     monkeypatch.setattr(sessions, "SEEN_EVERY", timedelta(days=1))
     monkeypatch.setattr(tokens, "LAST_USE_EVERY", timedelta(days=1))
     monkeypatch.setattr("changerequests.services.uploads.wait_for_upload", as_it_stands)
     monkeypatch.setattr("changerequests.services.runs.wait_for_run", api._at_once)
-    world = make_world()
-    plans.check(change_request_id=number_of(world, "conflicting"))
-    plans.check(change_request_id=number_of(world, "pending"))
-    move_away(world)
-    return world
+    if shared.world is None:
+        shared.world = make_world()
+        plans.check(change_request_id=number_of(shared.world, "conflicting"))
+        plans.check(change_request_id=number_of(shared.world, "pending"))
+        move_away(shared.world)
+    with transaction.atomic():
+        yield shared.world
+        transaction.set_rollback(True)
 
 
 def number_of(world: World, name: str) -> int:
@@ -80,7 +106,10 @@ def page_of(world: World, client: Client, name: str) -> Any:
     return client.get(pages.address_of(world, name), query)
 
 
-def test_every_page_opens_with_what_the_database_knows(world: World) -> None:
+def test_every_page_opens_with_what_the_database_knows(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        outages, "FIRST_PAUSE", outages.LONGEST_PAUSE
+    )  # slow machines take longer than the first
     owner = pages.signed_in(world)["owner"]
     wrong = []
     for what, statuses in pages.rows().items():

@@ -1,7 +1,7 @@
-"""An installation of the first days, with a row of everything: ``python -m tests.config.first_days fill | look``.
+"""An installation of the first days, with a row of everything, and its upgrade: ``python -m tests.config.first_days``.
 
-Works on the database that the environment names. ``fill`` takes an empty one to the first migrations and puts rows in;
-``look`` says as JSON what today's code sees of them.
+Works on the database that the environment names: takes an empty one to the first migrations, puts rows in, migrates it
+to today's, and says as JSON what today's code sees of them.
 """
 
 import json
@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import django
+from django.core.management import call_command
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.test import Client
@@ -154,7 +155,7 @@ def look() -> dict[str, Any]:
 
 if __name__ == "__main__":
     django.setup()
-    if sys.argv[1] == "fill":
-        fill()
-    else:
-        sys.stdout.write(json.dumps(look()))
+    fill()
+    call_command("migrate", verbosity=0)
+    call_command("migrate", check_unapplied=True, verbosity=0)
+    sys.stdout.write(json.dumps(look()))

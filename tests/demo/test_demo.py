@@ -15,6 +15,7 @@ from config.env import BASE_DIR
 from demo import run as demo
 from demo.processes import ManagedProcess, wait_until
 from demo.run import DemoError, check_packages, check_port, own_secret, read_port, the_only_demo_in
+from tests.migrated import begin_migrated
 from tests.services import free_port
 
 
@@ -114,6 +115,8 @@ def processes_of(folder: Path) -> list[str]:
 @pytest.mark.slow
 def test_the_demo_starts_serves_keeps_its_data_and_leaves_nothing_behind(tmp_path: Path) -> None:
     folder = tmp_path / "demo folder"
+    folder.mkdir()
+    begin_migrated(folder / "headgate.sqlite3")
     first = RunningDemo(folder, free_port())
     try:
         first.wait_until_ready(120)

@@ -13,6 +13,7 @@ from demo.broker import EmbeddedBroker
 from demo.processes import ManagedProcess, wait_until
 from tests import services
 from tests.faults.orders import ORDERS_VARIABLE
+from tests.migrated import begin_migrated
 
 
 class PostgresqlServer:
@@ -150,7 +151,9 @@ def servers(kind: str) -> Iterator[Servers]:
         if kind == "embedded":
             broker: RedisServer | EmbeddedServer = EmbeddedServer(folder)
             stack.callback(lambda: broker.stop())
-            yield Servers(folder, f"sqlite:///{folder / 'headgate.sqlite3'}", broker)
+            database_file = folder / "headgate.sqlite3"
+            begin_migrated(database_file)
+            yield Servers(folder, f"sqlite:///{database_file}", broker)
             return
         owner = "postgres" if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
         database = PostgresqlServer(stack.enter_context(services.private_folder("pg", owner=owner)), owner)

@@ -92,6 +92,7 @@ def door() -> Iterator[Door]:
     door.slam()
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("is_mute", [False, True], ids=["refused", "mute"])
 def test_while_the_database_is_away_everybody_is_told_soon_and_all_is_well_once_it_is_back(
     process_environment: dict[str, str], tmp_path: Path, door: Door, pending: ChangeRequest, is_mute: bool

@@ -10,6 +10,7 @@ SAMPLE = {"parquet": 160, "arrow": 160, "xlsx": 100, "csv": 50, "jsonl": 30}
 """Fewer where a mutant takes longer: what is still a text is staged to its end."""
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_fs1_damaged_files_are_staged_or_refused_by_name(file_format: str) -> None:
     outcome = attack(file_format, seed=2026, first=0, count=SAMPLE[file_format])

@@ -13,7 +13,7 @@ from tests import options
 
 
 def begin_migrated(database: Path) -> bool:
-    """Put a copy of the suite's database there; whether there is one. Whoever uses it migrates it all the same."""
+    """Put a copy of the suite's database there; whether there is one. It has all migrations: to look takes seconds."""
     if options.MIGRATED is None:
         return False
     shutil.copyfile(options.MIGRATED, database)

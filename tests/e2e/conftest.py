@@ -1,5 +1,6 @@
 """A browser in front of the demo: its own database, broker, worker and web process, with the demo's data."""
 
+import json
 import os
 import subprocess
 import sys
@@ -66,12 +67,36 @@ def demo(chromium: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 _environments: dict[str, dict[str, str]] = {}
 
 
-def manage(address: str, *command: str) -> None:
-    """Run ``manage.py`` on the machine of a demo."""
-    subprocess.run(
-        [sys.executable, "manage.py", *command], cwd=BASE_DIR, env=_environments[address], check=True,
-        stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+#: The process in which each demo's programs run, by its address: to start Django takes seconds.
+_shells: dict[str, subprocess.Popen[str]] = {}
+_SHELL = """
+import json, sys, traceback
+import django
+answers, sys.stdout = sys.stdout, sys.stderr  # what is logged is no answer
+django.setup()
+for line in sys.stdin:
+    try:
+        exec(json.loads(line), {})
+        print("", file=answers, flush=True)
+    except Exception:
+        print(json.dumps(traceback.format_exc()), file=answers, flush=True)
+"""
+
+
+def run_in_shell(address: str, program: str) -> None:
+    """Run a program on the machine of a demo, as ``manage.py shell`` would."""
+    if address not in _shells:
+        _shells[address] = subprocess.Popen(
+            [sys.executable, "-c", _SHELL], cwd=BASE_DIR, env=_environments[address],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+    shell = _shells[address]
+    assert shell.stdin is not None
+    assert shell.stdout is not None
+    shell.stdin.write(json.dumps(program) + "\n")
+    shell.stdin.flush()
+    answer = shell.stdout.readline()
+    assert answer == "\n", json.loads(answer or '"The shell ended."')
 
 
 @contextmanager
@@ -80,16 +105,17 @@ def running_demo(folder: Path, *seeding: str) -> Iterator[str]:
     broker = EmbeddedBroker(folder)
     environment = {
         **os.environ,
-        "DJANGO_SETTINGS_MODULE": "config.settings.dev",
+        "DJANGO_SETTINGS_MODULE": "tests.e2e.settings",
         "SECRET_KEY": "only for the browser tests",
         "DATABASE_URL": f"sqlite:///{folder / 'headgate.sqlite3'}",
         "CELERY_BROKER_URL": broker.url,
         "DELTA_DATA_ROOT": str(folder / "delta"),
         "C_FORCE_ROOT": "1",
     }
-    begin_migrated(folder / "headgate.sqlite3")
+    migrated = begin_migrated(folder / "headgate.sqlite3")
+    commands = [*([] if migrated else [["migrate"]]), ["seed_demo", *seeding]]
     try:
-        for command in (["migrate"], ["seed_demo", *seeding]):
+        for command in commands:
             subprocess.run(
                 [sys.executable, "manage.py", *command, "--verbosity", "0"],
                 cwd=BASE_DIR,
@@ -102,7 +128,11 @@ def running_demo(folder: Path, *seeding: str) -> Iterator[str]:
             services.web_process(environment, folder / "web.log") as address,
         ):
             _environments[address] = environment
-            yield address
+            try:
+                yield address
+            finally:
+                if shell := _shells.pop(address, None):
+                    shell.communicate()
     finally:
         broker.stop()
 

@@ -2,11 +2,10 @@
 
 import json
 import uuid
-from pathlib import Path
 
 from playwright.sync_api import expect
 
-from tests.e2e.conftest import SignIn, manage
+from tests.e2e.conftest import SignIn, run_in_shell
 from tests.e2e.programs import Caller, connection_to_nothing
 from tests.e2e.test_accessibility import too_wide, unfold, violations
 
@@ -29,8 +28,8 @@ def moved_away(address: str) -> dict[str, str]:
     olivia.post(f"change_requests/{merged}/merge")
     for one in (conflicting, waiting):
         olivia.post(f"change_requests/{one}/plan")
-    manage(
-        address, "shell", "-c",
+    run_in_shell(
+        address,
         "from datasets.models import Connection, Dataset; "
         f"Dataset.objects.filter(pk={made['id']}).update(connection=Connection.objects.get(name='looked-at'), "
         f"table_uri='s3://looked-at/tables/{made['slug']}')",
@@ -49,7 +48,7 @@ def moved_away(address: str) -> dict[str, str]:
     }
 
 
-def test_no_page_of_a_table_that_is_away_violates_a_rule(sign_in: SignIn, tmp_path: Path) -> None:
+def test_no_page_of_a_table_that_is_away_violates_a_rule(sign_in: SignIn) -> None:
     olivia = sign_in("olivia")
     page, found = olivia.page, {}
     for name, path in moved_away(olivia.address).items():
@@ -62,14 +61,8 @@ def test_no_page_of_a_table_that_is_away_violates_a_rule(sign_in: SignIn, tmp_pa
             expect(page.get_by_text("cannot be reached: noticed")).to_be_visible()
         unfold(page)
         complaints = violations(page) + too_wide(page)
-        for width in (360, 768, 1440, 1920):
-            page.set_viewport_size({"width": width, "height": 900})
-            page.screenshot(path=tmp_path / f"{name}-{width}-light.png", full_page=True)
         page.emulate_media(color_scheme="dark")
         complaints += violations(page, "dark")
-        page.screenshot(path=tmp_path / f"{name}-1920-dark.png", full_page=True)
-        page.set_viewport_size({"width": 360, "height": 900})
-        page.screenshot(path=tmp_path / f"{name}-360-dark.png", full_page=True)
         if complaints:
             found[name] = complaints
     assert found == {}, json.dumps(found, indent=2)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.e2e.conftest import Person, SignIn, manage
+from tests.e2e.conftest import Person, SignIn, run_in_shell
 from tests.e2e.programs import Caller
 
 #: Milliseconds for what a worker does, on a busy machine.
@@ -222,7 +222,7 @@ def test_what_keeps_every_request_to_a_table_is_told_and_clears(
     expect(page.get_by_role("heading", name="Ready to merge")).to_be_visible(timeout=PATIENT)
 
     # A commit that is not what was planned: its table waits for an operator, who is led to where they say so.
-    manage(demo, "shell", "-c", NOTE_DIFFERENCE.format(dataset=to.pk, sentence=DIFFERS))
+    run_in_shell(demo, NOTE_DIFFERENCE.format(dataset=to.pk, sentence=DIFFERS))
     carl.go(path)
     follow(page, DIFFERS, "Open the dataset")
     expect(page.get_by_role("alert").filter(has_text="Nothing is merged until an operator")).to_be_visible()
@@ -287,7 +287,7 @@ def test_what_passes_by_itself_is_told_until_it_has(
 
     # Nobody has checked it yet.
     checking = "The content is being checked against the table."
-    manage(demo, "shell", "-c", FORGET_CHECK.format(cr_id=cr_id))
+    run_in_shell(demo, FORGET_CHECK.format(cr_id=cr_id))
     carl.go(path)
     follow(page, checking, "See the check")
     page.get_by_role("button", name="Check", exact=True).click()
@@ -295,16 +295,16 @@ def test_what_passes_by_itself_is_told_until_it_has(
     expect(ready).to_be_visible(timeout=PATIENT)
 
     # A merge may have been committed, as far as anybody knows.
-    manage(demo, "shell", "-c", LEAVE_UNSETTLED.format(cr_id=cr_id, version=99))
+    run_in_shell(demo, LEAVE_UNSETTLED.format(cr_id=cr_id, version=99))
     carl.go(path)
     expect(gate(page, "The last merge may have been committed")).to_be_visible()
-    manage(demo, "shell", "-c", LEAVE_UNSETTLED.format(cr_id=cr_id, version=None))
+    run_in_shell(demo, LEAVE_UNSETTLED.format(cr_id=cr_id, version=None))
     carl.go(path)
     cleared(carl, path, "The last merge may have been committed")
     expect(ready).to_be_visible(timeout=PATIENT)
 
     # A merge waits for its turn.
-    manage(demo, "shell", "-c", QUEUE_FOR_LATER.format(cr_id=cr_id))
+    run_in_shell(demo, QUEUE_FOR_LATER.format(cr_id=cr_id))
     carl.go(path)
     expect(page.get_by_role("heading", name="The merge waits for its table")).to_be_visible()
     page.get_by_role("link", name="Watch the merge").first.click()
@@ -321,11 +321,11 @@ def test_a_page_that_was_opened_before_the_check_ended_shows_how_it_did(
     """Nobody hears of the end of a check: the strip asks, and what ends in it concerns the whole page."""
     carl, to = sign_in("carl"), table()
     page, cr_id = carl.page, to.propose("Opened early", {"id": 6, "name": "Six"}, submit=submit)
-    manage(demo, "shell", "-c", FORGET_CHECK.format(cr_id=cr_id))
+    run_in_shell(demo, FORGET_CHECK.format(cr_id=cr_id))
     carl.go(f"/change-requests/{cr_id}/")
     checking = "The content is being checked against the table."
     expect(gate(page, checking)).to_be_visible()
-    manage(demo, "shell", "-c", CHECK.format(cr_id=cr_id))
+    run_in_shell(demo, CHECK.format(cr_id=cr_id))
     expect(gate(page, checking)).to_have_count(0, timeout=PATIENT)
     if submit:
         expect(page.get_by_role("heading", name="Ready to merge")).to_be_visible()

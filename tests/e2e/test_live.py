@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.conftest import Person, SignIn, manage
+from tests.e2e.conftest import Person, SignIn, run_in_shell
 from tests.e2e.programs import Caller
 from tests.e2e.test_beside import PATIENT, propose
 
@@ -104,7 +104,7 @@ def test_a_page_that_stays_open_across_a_restore_tells_what_happens_after(
         carl.page.add_init_script(REFUSED)
     path = propose(carl, f"Stay across a restore {streams}")
     mark = tmp_path / "newest"
-    manage(carl.address, "shell", "-c", MARK.format(path=str(mark)))
+    run_in_shell(carl.address, MARK.format(path=str(mark)))
     olivia.go(path)
     olivia.page.get_by_label("Your comment").fill("Looks right.")
     olivia.page.get_by_role("button", name="Approve").click()
@@ -115,7 +115,7 @@ def test_a_page_that_stays_open_across_a_restore_tells_what_happens_after(
     expect(carl.page.locator("[data-newest]")).to_have_attribute(
         "data-newest", re.compile(f"^{int(mark.read_text()) // 1000 + 1}[0-9]{{3}}\\b")
     )
-    manage(carl.address, "shell", "-c", GO_BACK.format(newest=mark.read_text()))
+    run_in_shell(carl.address, GO_BACK.format(newest=mark.read_text()))
     carl.page.wait_for_timeout(3000)
 
     Caller(olivia.address, "olivia").post(f"change_requests/{path.strip('/').split('/')[-1]}/merge")

@@ -37,9 +37,9 @@ def headgate(provider: LyingProvider, tmp_path: Path) -> Iterator[str]:
         "OIDC_OPERATORS": "platform",
         "PASSWORD_SIGN_IN": "false",
     }
-    begin_migrated(tmp_path / "headgate.sqlite3")
-    command = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
-    subprocess.run(command, cwd=BASE_DIR, env=environment, check=True)
+    if not begin_migrated(tmp_path / "headgate.sqlite3"):
+        command = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
+        subprocess.run(command, cwd=BASE_DIR, env=environment, check=True)
     with services.web_process(environment, tmp_path / "web.log") as address:
         yield address.replace("127.0.0.1", "localhost")
 

@@ -29,5 +29,7 @@ SAMPLE_SEED = int(os.environ["SAMPLE_SEED"]) if os.environ.get("SAMPLE_SEED") el
 SITES = tuple(os.environ.get("SITES", "").split())
 #: An SQLite database that has all migrations, made by the suite: tests that need one begin with a copy of it.
 MIGRATED = Path(os.environ["MIGRATED"]) if os.environ.get("MIGRATED") else None
+#: The data of a PostgreSQL cluster whose template1 has all migrations, made by the suite: clusters begin with a copy.
+MIGRATED_CLUSTER = Path(os.environ["MIGRATED_CLUSTER"]) if os.environ.get("MIGRATED_CLUSTER") else None
 #: Where the suite notes which statements each test asks on SQLite, to repeat on PostgreSQL what asks anything new.
 STATEMENTS = Path(os.environ["STATEMENTS"]) if os.environ.get("STATEMENTS") else None

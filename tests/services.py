@@ -32,7 +32,7 @@ from config.celery import app as celery_app
 from config.env import BASE_DIR
 from demo.processes import ManagedProcess, wait_until, web_command, worker_command
 from tests import options
-from tests.migrated import make_migrated
+from tests.migrated import begin_cluster, copy_cluster, migrate
 
 #: The same application tests on both databases; the engine knows no database, so it is tested once.
 DATABASE_SUITES = tuple(
@@ -73,24 +73,16 @@ class ServiceMissingError(Exception):
 
 
 @contextlib.contextmanager
-def postgresql() -> Iterator[str]:
-    """A PostgreSQL cluster of its own; yields the URL of an empty database whose user may make others."""
+def postgresql(*, kept: Path | None = None) -> Iterator[str]:
+    """A PostgreSQL cluster of its own; yields the URL of an empty database whose user may make others.
+
+    ``kept`` is where its data are copied to at its end.
+    """
     binaries = postgresql_binaries()
     owner = "postgres" if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
     with private_folder("postgresql", owner=owner) as folder:
-        run = {
-            "check": True,
-            "user": owner,
-            "stdout": subprocess.PIPE,
-            "stderr": subprocess.STDOUT,
-            "cwd": folder,
-        }
         data = folder / "data"
-        initialise = [*(str(binaries / "initdb"), "--pgdata", str(data), "--username", "headgate")]
-        subprocess.run(
-            [*initialise, "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync"],
-            **run,  # type: ignore[call-overload]  # subprocess.run has no overload for keyword dictionaries
-        )
+        begin_cluster(binaries, data, owner)
         port = free_port()
         server = ManagedProcess(
             "postgresql",
@@ -109,6 +101,8 @@ def postgresql() -> Iterator[str]:
             yield f"postgresql://headgate@127.0.0.1:{port}/postgres"
         finally:
             server.stop(first=signal.SIGINT)  # PostgreSQL's fast shutdown
+        if kept is not None:
+            copy_cluster(data, kept)
 
 
 def postgresql_binaries() -> Path:
@@ -250,10 +244,8 @@ def run_suite(arguments: list[str], *, whole: bool = False) -> int:
         "not e2e and not services and not spark and not stores and not corpus and not recipes",
     ]
     with tempfile.TemporaryDirectory(prefix="headgate-suite-") as folder:
-        migrated = Path(folder) / "migrated.sqlite3"
-        make_migrated(migrated)
         seed = "" if whole else str(_seed())
-        variables = {"SAMPLE_SEED": seed, "MIGRATED": str(migrated)}
+        variables = {"SAMPLE_SEED": seed, **_migrated_databases(Path(folder))}
         noting = variables if whole else {**variables, "STATEMENTS": folder}
         if not whole:
             announce(f"the sample of this run: SAMPLE_SEED={seed}; `make test-whole` takes all")
@@ -272,6 +264,24 @@ def run_suite(arguments: list[str], *, whole: bool = False) -> int:
             ]
     announce(f"all tests: {time.monotonic() - began:.0f} s")
     return max(results)
+
+
+def _migrated_databases(folder: Path) -> dict[str, str]:
+    """Make the databases that the others begin as; the variables that name them."""
+    file, cluster = folder / "migrated.sqlite3", folder / "cluster"
+
+    def make_cluster() -> dict[str, str]:
+        try:
+            with postgresql(kept=cluster) as url:
+                migrate(f"{url.rpartition('/')[0]}/template1")
+        except ServiceMissingError:
+            return {}  # each part that needs it says so
+        return {"MIGRATED_CLUSTER": str(cluster)}
+
+    with ThreadPoolExecutor(1) as beside:
+        made = beside.submit(make_cluster)
+        migrate(f"sqlite:///{file}")
+        return {"MIGRATED": str(file), **made.result()}
 
 
 def _separate_processes_and_browser(pytest: list[str], variables: Mapping[str, str]) -> list[int]:

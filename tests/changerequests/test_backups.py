@@ -60,7 +60,7 @@ def elsewhere(tmp_path: Path, settings: Settings) -> Iterator[Path]:
     tmp_path.mkdir(exist_ok=True)
     if not on_sqlite:
         with connection.cursor() as cursor:
-            cursor.execute(f"CREATE DATABASE {name}")
+            cursor.execute(f"CREATE DATABASE {name} TEMPLATE template0")
     connection.close()
     connection.settings_dict["NAME"] = str(tmp_path / "elsewhere.sqlite3") if on_sqlite else name
     root, settings.DELTA_DATA_ROOT = settings.DELTA_DATA_ROOT, tmp_path / "other-root"

@@ -24,7 +24,7 @@ def empty_database(transactional_db: None, tmp_path: Path) -> Iterator[str]:
         return
     name = f"first_{uuid.uuid4().hex}"
     with connection.cursor() as cursor:
-        cursor.execute(f"CREATE DATABASE {name}")
+        cursor.execute(f"CREATE DATABASE {name} TEMPLATE template0")
     yield f"{connected_database_url().rpartition('/')[0]}/{name}"
     with connection.cursor() as cursor:
         cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
+
 from demo.broker import EmbeddedBroker
 from demo.processes import ManagedProcess, wait_until
 from tests import services
 from tests.faults.orders import ORDERS_VARIABLE
-from tests.migrated import begin_migrated
+from tests.migrated import begin_cluster, begin_migrated
 
 
 class PostgresqlServer:
@@ -22,21 +24,17 @@ class PostgresqlServer:
     def __init__(self, folder: Path, owner: str | None) -> None:
         self.folder, self.owner, self.port = folder, owner, services.free_port()
         self.binaries = services.postgresql_binaries()
-        subprocess.run(
-            [
-                *(str(self.binaries / "initdb"), "--pgdata", str(folder / "data"), "--username", "headgate"),
-                *("--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync"),
-            ],
-            check=True,
-            user=owner,
-            stdout=subprocess.DEVNULL,
-            cwd=folder,
-        )
+        begin_cluster(self.binaries, folder / "data", owner)
         self.process = self._start()
+        with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
+            connection.execute("CREATE DATABASE headgate")
 
     @property
     def url(self) -> str:
-        return f"postgresql://headgate@127.0.0.1:{self.port}/postgres"
+        return self._url("headgate")
+
+    def _url(self, database: str) -> str:
+        return f"postgresql://headgate@127.0.0.1:{self.port}/{database}"
 
     def crash(self) -> None:
         """Every backend ends at once without a check point; on the way up the log is replayed."""

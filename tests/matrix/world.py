@@ -200,8 +200,8 @@ def filled_in(value: Any, names: dict[str, Any]) -> Any:
 
 
 def who_asks(what: str, expected: dict[str, int]) -> list[str]:
-    """Who a run asks: all of them, in their order. Where it takes a sample, of those who are refused, of those who are
-    let through and of tokens one each, whom its seed deals.
+    """Who a run asks: all of them, in their order. Where it takes a sample, half of those who are refused, of those who
+    are let through and of tokens, and of each one at least; its seed deals them.
     """
     if options.SAMPLE_SEED is None:
         return list(expected)
@@ -210,7 +210,11 @@ def who_asks(what: str, expected: dict[str, int]) -> list[str]:
         refused = status >= 400 or who == "anonymous"
         group = "token" if who.startswith("token:") else "refused" if refused else "let through"
         groups.setdefault(group, []).append(f"{what} {who}")
-    return [shuffled(group, options.SAMPLE_SEED)[0].rpartition(" ")[2] for group in groups.values()]
+    return [
+        name.rpartition(" ")[2]
+        for group in groups.values()
+        for name in shuffled(group, options.SAMPLE_SEED)[: (len(group) + 1) // 2]
+    ]
 
 
 class Unchanged:

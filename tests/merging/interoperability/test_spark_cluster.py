@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.spark
 
 
-def by_spark(port: int, seconds: float = 180) -> merging.EngineChoice:
+def by_spark(port: int, seconds: float = 600) -> merging.EngineChoice:
     return merging.EngineChoice("spark", merging.Cluster(f"sc://127.0.0.1:{port}", seconds=seconds))
 
 

@@ -52,7 +52,7 @@ def session(port: int) -> Iterator[SparkSession]:
 @pytest.fixture
 def by_spark(port: int) -> Iterator[EngineChoice]:
     """Spark, whatever there is to read or to write."""
-    yield EngineChoice("spark", Cluster(f"sc://127.0.0.1:{port}", seconds=120), spark_above=0, writes_above=0)
+    yield EngineChoice("spark", Cluster(f"sc://127.0.0.1:{port}", seconds=600), spark_above=0, writes_above=0)
     merging.set_engines(lambda _: EngineChoice())
 
 

@@ -688,7 +688,7 @@ class MergeError(ServerFailed):
 
 
 class EngineFailed(ServerFailed):
-    """A data file cannot be read, or memory did not suffice; the message says what to do."""
+    """Rows cannot be read, or memory did not suffice; the message says what to do."""
 
     code = "engine_failed"
 

@@ -32,7 +32,7 @@ def propose_expectations(
 ) -> dict[str, Any]:
     """A suite (JSON) that the newest version of a table satisfies, for its owner to edit."""
     snapshot = open_snapshot(table_uri, storage_options=storage_options)
-    with session() as opened:
+    with session(table_uri) as opened:
         reader, types = _reader(opened, snapshot), _types(snapshot)
         columns = columns_typed(opened, types)
         return propose_suite(opened, rows_of_table(reader, types), columns, keys=primary_keys, name=name)
@@ -62,7 +62,7 @@ def check_table(
         if is_over is not None and is_over():
             raise CutShort(stopped)
 
-    with session() as opened:
+    with session(table_uri) as opened:
         reader, types = _reader(opened, snapshot, wait), _types(snapshot)
         with stopped_when(opened, is_over, stopped):
             report = check_expectations(

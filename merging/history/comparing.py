@@ -25,6 +25,7 @@ from merging.executing.artefacts import images_sql
 from merging.history.diffs import changed_row, summary_of
 from merging.model import ChangedRow, ChangesFilter, ChangesPage
 from merging.sql.equality import differs
+from merging.sql.failures import naming_engine_failures
 from merging.sql.filtering import ChangedCells
 from merging.sql.paging import choose
 from merging.sql.session import Session
@@ -163,7 +164,8 @@ def compare_versions(
     for snapshot in sides:
         check_key_columns(snapshot.schema, keys)
     with _session(3 * len(schema)) as opened:
-        read = compare(opened, sides[0], sides[1], keys, "changed")
+        with naming_engine_failures(table_uri, {"table_uri": table_uri}):
+            read = compare(opened, sides[0], sides[1], keys, "changed")
         listing = f"versions {before} {after}"
         reads = () if read is None else (read,)
         return Differences(opened, schema, tuple(keys), "changed", listing, reads=reads)

@@ -42,7 +42,7 @@ def stage_version(
         )
     then = named_as(then, now)
     try:
-        with session(memory_limit=limits().staging_memory) as opened:
+        with session(table_uri, memory_limit=limits().staging_memory) as opened:
             opened.expect_columns(len(now.schema) + len(then.schema))
             alike = not stored_otherwise(then, now, then.schema.names)
             comparison = TableComparison(opened, now, then, primary_keys, files_show_alike=alike)

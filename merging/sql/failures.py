@@ -9,10 +9,21 @@ from typing import Any
 
 import duckdb
 
-from merging.errors import EngineFailed, TableUnreachable, UnsupportedTable
+from merging.errors import EngineFailed, TableDamaged, TableUnreachable, UnsupportedTable
 
 _EARLIEST = re.compile("Date out of range in timestamp conversion|calendar time: timestamp out of range")
 """What DuckDB says of a timestamp that it holds but has no text for."""
+
+_KINDS: Mapping[str, type[duckdb.Error]] = {
+    "Invalid Error": duckdb.Error,
+    "Invalid Input Error": duckdb.InvalidInputException,
+    "IO Error": duckdb.IOException,
+    "HTTP Error": duckdb.HTTPException,
+    "Out of Memory Error": duckdb.OutOfMemoryException,
+    "Conversion Error": duckdb.ConversionException,
+    "Out of Range Error": duckdb.OutOfRangeException,
+}
+"""How the texts of errors begin that reach whoever reads a stream as nothing but text."""
 
 REFUSAL = "headgate refuses: "
 """How a message begins that SQL of ours raises on meeting a value it must not pass on (DuckDB's `error` function)."""
@@ -20,8 +31,8 @@ REFUSAL = "headgate refuses: "
 
 def engine_failure(
     error: duckdb.Error, place: str = "", data: Mapping[str, Any] | None = None
-) -> EngineFailed | TableUnreachable | UnsupportedTable:
-    """The error to raise in place of DuckDB's; `place` says in which table or file."""
+) -> EngineFailed | TableDamaged | TableUnreachable | UnsupportedTable:
+    """The error to raise in place of DuckDB's; `place` says in which table."""
     # Where in our SQL it was says nothing to people.
     told = re.split(r"\n\s*LINE \d+:", str(error), maxsplit=1)[0]
     lines = [line.strip() for line in told.splitlines() if line.strip()] or [type(error).__name__]
@@ -50,15 +61,29 @@ def engine_failure(
             f"Not enough memory for the rows{where}: they need more than the engine may hold. Give it more with "
             f"HEADGATE_ENGINE_MEMORY (and HEADGATE_STAGING_MEMORY for uploads). {said}"
         )
-    elif from_store or isinstance(
-        error, duckdb.IOException | duckdb.HTTPException | duckdb.InvalidInputException
-    ):
+    elif from_store or says_file_is_damaged(error):
         message = f"A data file{where} cannot be read: {said}"
+        if place:
+            return TableDamaged(
+                f"{message.rstrip('.')}. Restore the file, or the table to a version without it.", data=data
+            )
     elif isinstance(error, duckdb.ConversionException | duckdb.OutOfRangeException):
         message = f"A value{where} does not fit the type of its column: {said}"
     else:
         message = f"The engine could not work on the rows{where}; please report this: {said}"
     return EngineFailed(message, data=data)
+
+
+def error_in_text(text: str) -> duckdb.Error:
+    """DuckDB's error of which a stream of Arrow hands on the text alone."""
+    kind, _, said = text.partition(": ")
+    return _KINDS[kind](said) if kind in _KINDS else duckdb.DatabaseError(text)
+
+
+def says_file_is_damaged(error: duckdb.Error) -> bool:
+    """Whether a file could not be read. What unpacks pages of Parquet raises errors of none of DuckDB's kinds."""
+    kinds = duckdb.IOException | duckdb.HTTPException | duckdb.InvalidInputException
+    return type(error) is duckdb.Error or isinstance(error, kinds)
 
 
 def raise_unreachable(error: BaseException) -> None:

@@ -256,11 +256,14 @@ def tuples(table: pa.Table) -> Iterator[tuple[Any, ...]]:
 
 
 @contextmanager
-def session(*, memory_limit: str | None = None) -> Iterator[Session]:
-    """A session for the time of a ``with`` block; what DuckDB raises in it leaves as the engine's own error."""
+def session(table_uri: str = "", *, memory_limit: str | None = None) -> Iterator[Session]:
+    """A session for the time of a ``with`` block; what DuckDB raises in it leaves as the engine's own error.
+
+    ``table_uri`` is the table whose files are read in it, where they are those of one.
+    """
     opened = Session(memory_limit=memory_limit)
     try:
-        with naming_engine_failures():
+        with naming_engine_failures(table_uri, {"table_uri": table_uri} if table_uri else None):
             yield opened
     finally:
         opened.close()

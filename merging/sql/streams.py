@@ -10,8 +10,8 @@ from types import TracebackType
 import duckdb
 import pyarrow as pa
 
-from merging.errors import EngineFailed
-from merging.sql.failures import engine_failure, raise_unreachable
+from merging.errors import MergeError
+from merging.sql.failures import engine_failure, error_in_text
 from merging.sql.session import Session
 
 #: What DuckDB may hold for one stream: sorts spill beyond it.
@@ -29,7 +29,7 @@ class StreamEnded(Exception):
 @dataclass(frozen=True)
 class RowStream:
     """Rows of an exact schema, in batches of some megabytes at most; ``version`` is the table version that they are of,
-    where they are of one. ``batches`` is read once; it raises EngineFailed and TableUnreachable.
+    where they are of one. ``batches`` is read once; it raises EngineFailed, TableDamaged and TableUnreachable.
 
     What it reads from lives until ``close``, which is allowed at any time and more than once. One thread at a time
     reads or closes; ``stop`` may come from any: whoever reads then finds StreamEnded.
@@ -50,31 +50,39 @@ class RowStream:
         self.close()
 
 
-def stream_query(session: Session, query: str, schema: pa.Schema, *, version: int | None = None) -> RowStream:
-    """The rows of a query whose columns are those of the schema, in order; the session ends with them.
+def stream_query(
+    session: Session, query: str, schema: pa.Schema, *, table_uri: str = "", version: int | None = None
+) -> RowStream:
+    """The rows of a query whose columns are those of the schema, in order; the session ends with them. ``table_uri`` is
+    the table whose files it reads, where it reads those of one.
 
     The first are read at once: what cannot be read at all is said here, and not amid an answer. Raises the engine's
     errors, and then the session is closed.
     """
     try:
         session.connection.complete()
-        rows = _Rows(session, session.connection.sql(query).to_arrow_reader(_LEAST_ROWS))
+        rows = _Rows(session, session.connection.sql(query).to_arrow_reader(_LEAST_ROWS), table_uri)
         first = rows.next()
     except duckdb.Error as error:
         session.close()
-        raise engine_failure(error) from error
+        raise _failure(error, table_uri) from error
     except BaseException:
         session.close()
         raise
     return RowStream(schema, version, _gathered(rows, first, schema), rows.stop, rows.close)
 
 
+def _failure(error: duckdb.Error, table_uri: str) -> MergeError:
+    return engine_failure(error, table_uri, {"table_uri": table_uri} if table_uri else None)
+
+
 class _Rows:
     """What a query gives, a vector or so at a time."""
 
-    def __init__(self, session: Session, reader: pa.RecordBatchReader) -> None:
+    def __init__(self, session: Session, reader: pa.RecordBatchReader, table_uri: str) -> None:
         self._session = session
         self._reader = reader
+        self._table_uri = table_uri
         self._is_stopped = False
         self._reading = Lock()
 
@@ -102,8 +110,7 @@ class _Rows:
         except (pa.ArrowException, OSError) as error:  # what DuckDB raises reaches the reader as text
             if self._is_stopped:
                 raise StreamEnded from error
-            raise_unreachable(error)
-            raise EngineFailed(f"The rows cannot be read: {error}") from error
+            raise _failure(error_in_text(str(error)), self._table_uri) from error
 
 
 def _gathered(rows: _Rows, first: pa.RecordBatch | None, schema: pa.Schema) -> Iterator[pa.RecordBatch]:

@@ -78,7 +78,7 @@ class EditedTable:
         found: list[Row | None] = [None] * len(keys)
         if not keys:
             return ()
-        with session() as opened:
+        with session(self.snapshot.uri) as opened:
             self._register(opened, keys, self.keys)
             read = DuckDBEngine(opened).rows_of(self.snapshot, Keys("given", self.keys), self.columns, None)
             using = " AND ".join(f"f.{column_sql(name)} = g.{column_sql(name)}" for name in self.keys)

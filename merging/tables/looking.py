@@ -139,7 +139,7 @@ def check_keys(
         if is_over is not None and is_over():
             raise CutShort(too_long)
 
-    with session() as opened, stopped_when(opened, is_over, too_long):
+    with session(table_uri) as opened, stopped_when(opened, is_over, too_long):
         reader = TableReader(opened, snapshot, wait)
         counted = reader.aggregate(Aggregates([f"count(*) FILTER ({nulls})"], keys))
         null_rows = opened.number(f"SELECT a0 FROM {counted.sql}")
@@ -211,7 +211,7 @@ def preview(
         dict.fromkeys([*(order.columns if place is not None else ()), *(name for name, _, _ in filters)])
     )
     fetched = list(dict.fromkeys([*wanted, *order.columns]))
-    with session() as opened:
+    with session(table_uri) as opened:
         reader = TableReader(opened, snapshot)
         for looked in itertools.chain([] if filters else _likely_files(order, place, limit + 1), [None]):
             files = None if looked is None else looked.files

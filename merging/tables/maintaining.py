@@ -135,7 +135,7 @@ def compact(
     for attempt in range(1, COMPACTION_ATTEMPTS + 1):
         snapshot = open_snapshot(table_uri, storage_options=storage_options)
         try:
-            with session() as opened:
+            with session(table_uri) as opened:
                 writer = TableWriter(opened, while_waiting)
                 done = delta.compact(
                     opened.connection,
@@ -170,7 +170,7 @@ def compact(
 def _require_same_rows(before: Snapshot, version: int) -> None:
     """Two compactions at once would double a table: count what readers see, not only what the log says."""
     after = open_snapshot(before.uri, version=version, storage_options=before.storage_options)
-    with session() as opened:
+    with session(after.uri) as opened:
         column = next(name for name in after.schema.names if name not in after.partition_columns)
         counted = opened.number(
             f"SELECT count(*) FROM ({delta.scan_sql(opened.connection, after, [column])})"

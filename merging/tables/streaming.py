@@ -58,5 +58,4 @@ def stream_rows(
     except BaseException:
         opened.close()
         raise
-    with named_failures(snapshot):
-        return stream_query(opened, query, schema, version=snapshot.version)
+    return stream_query(opened, query, schema, table_uri=snapshot.uri, version=snapshot.version)

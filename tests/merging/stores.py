@@ -171,13 +171,11 @@ def head_actions(
     return [{"protocol": protocol}, {"metaData": metadata}]
 
 
-def put_table(
-    place: Place, files: list[pa.Table], *, vectors: bool = False, row_group_size: int | None = None
-) -> None:
-    """A table of these files in one commit, written by pyarrow, without statistics."""
+def put_table(place: Place, files: list[pa.Table], *, vectors: bool = False, **options: Any) -> None:
+    """A table of these files in one commit, written by pyarrow with the options, without statistics."""
     actions = head_actions(files[0].schema, vectors=vectors)
     for number, rows in enumerate(files):
-        content = parquet(rows, row_group_size=row_group_size)
+        content = parquet(rows, **options)
         put(place, f"part-{number}.parquet", content)
         actions.append(add_action(f"part-{number}.parquet", content))
     put_commit(place, 0, actions)

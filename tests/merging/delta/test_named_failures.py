@@ -15,7 +15,7 @@ import pytest
 import merging
 from merging import MergeRequest, delta
 from merging.delta.snapshot import snapshot_in
-from merging.errors import EngineFailed, MergeError, MergeFailed, UnsupportedTable
+from merging.errors import EngineFailed, MergeError, TableDamaged, UnsupportedTable
 from merging.sql.failures import REFUSAL, engine_failure, naming_engine_failures
 from merging.sql.session import session
 from tests.merging.delta.delta_tables import Merger
@@ -35,9 +35,9 @@ def damage(place: Place, kind: str) -> None:
     elif kind == "no Parquet":
         path.write_bytes(os.urandom(path.stat().st_size))
     else:  # its pages are rubbish, its footer and size are not
-        whole = bytearray(path.read_bytes())
-        whole[4:-4_000] = os.urandom(len(whole) - 4_004)
-        path.write_bytes(bytes(whole))
+        whole = path.read_bytes()
+        pages = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+        path.write_bytes(whole[:4] + os.urandom(pages - 4) + whole[pages:])
 
 
 def calls(place: Place, folder: Path) -> dict[str, Callable[[], Any]]:
@@ -52,6 +52,8 @@ def calls(place: Place, folder: Path) -> dict[str, Callable[[], Any]]:
     ready = merging.stage(place.uri, changes, ["id"], destination=str(folder / "ready")).location
     return {
         "preview": lambda: merging.preview(place.uri, primary_keys=["id"]),
+        "download": lambda: [*merging.stream_rows(place.uri, primary_keys=["id"]).batches],
+        "editing": lambda: merging.open_for_editing(place.uri, primary_keys=["id"]).rows([{"id": 3}]),
         "key check": lambda: merging.check_keys(place.uri, ["id"]),
         "staging": lambda: merging.stage(place.uri, changes, ["id"], destination=str(staged)),
         "plan": lambda: merging.plan(request()),
@@ -65,12 +67,18 @@ def calls(place: Place, folder: Path) -> dict[str, Callable[[], Any]]:
 
 
 @pytest.mark.parametrize("vectors", [True, False], ids=["vectors", "rewrite"])
-@pytest.mark.parametrize("kind", ["missing", "cut", "replaced", "no Parquet", "rubbish"])
+@pytest.mark.parametrize(
+    ("kind", "compression"),
+    [
+        *((kind, "snappy") for kind in ("missing", "cut", "replaced", "no Parquet")),
+        *(("rubbish", compression) for compression in ("none", "snappy", "gzip", "zstd", "lz4", "brotli")),
+    ],
+)
 def test_fp10_damaged_data_files_are_named_by_everything_that_reads(
-    kind: str, vectors: bool, tmp_path: Path
+    kind: str, compression: str, vectors: bool, tmp_path: Path
 ) -> None:
     place = local_place(tmp_path)
-    put_table(place, [CONTENT, CONTENT.slice(0, 0)], vectors=vectors)
+    put_table(place, [CONTENT, CONTENT.slice(0, 0)], vectors=vectors, compression=compression)
     every = calls(place, tmp_path)
     damage(place, kind)
     for name, call in every.items():
@@ -79,7 +87,9 @@ def test_fp10_damaged_data_files_are_named_by_everything_that_reads(
         if kind == "rubbish" and name == "expectations":
             assert not call().ok  # what could not be judged is said for each expectation
             continue
-        with pytest.raises(MergeFailed) as caught:
+        with pytest.raises(
+            TableDamaged, match="Restore the file, or the table to a version without it"
+        ) as caught:
             call()
         assert kind == "rubbish" or "The data file part-0.parquet of" in caught.value.message, name
     assert delta.open_snapshot(place.uri).version == 0
@@ -101,7 +111,7 @@ def test_fp16_damaged_vectors_are_named(kind: str, where: str, tmp_path: Path) -
         place.store.delete([path])
         if kind != "missing":
             put(place, path, whole[:1] if kind == "cut" else bytes(len(whole)))
-        with pytest.raises(MergeFailed, match=r"A deletion vector of .* cannot be trusted"):
+        with pytest.raises(TableDamaged, match=r"A deletion vector of .* cannot be trusted"):
             delta.scan_sql(connection, snapshot)
 
 
@@ -109,7 +119,6 @@ def test_fp16_damaged_vectors_are_named(kind: str, where: str, tmp_path: Path) -
     ("error", "message"),
     [
         (duckdb.OutOfMemoryException("failed to pin"), "HEADGATE_ENGINE_MEMORY"),
-        (duckdb.IOException("Cannot open"), "A data file of t cannot be read: Cannot open"),
         (
             duckdb.ConversionException("no number"),
             "A value of t does not fit the type of its column: no number",
@@ -125,6 +134,23 @@ def test_fp10_every_error_of_duckdb_has_a_name_and_says_what_to_do(error: duckdb
     assert "LINE" not in named.message
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        duckdb.IOException("no such file."),
+        duckdb.InvalidInputException("no such file."),
+        duckdb.Error("no such file."),
+    ],
+)
+def test_fp10_what_reading_a_table_fails_with_is_damage_of_the_table(error: duckdb.Error) -> None:
+    named = engine_failure(error, "t", {"table_uri": "t"})
+    assert isinstance(named, TableDamaged)
+    assert named.message.startswith("A data file of t cannot be read: no such file. Restore the file")
+    of_ours = engine_failure(error)
+    assert isinstance(of_ours, EngineFailed)
+    assert of_ours.message.startswith("A data file cannot be read: no such file")
+
+
 def test_fp16_an_object_that_goes_after_its_footer_was_read_is_named() -> None:
     place = memory_place()
     put_table(place, [pa.table({"id": range(50_000), "t": [os.urandom(8).hex() for _ in range(50_000)]})])
@@ -132,9 +158,12 @@ def test_fp16_an_object_that_goes_after_its_footer_was_read_is_named() -> None:
     with duckdb.connect(":memory:") as connection:
         source = delta.scan_sql(connection, snapshot)
         place.store.delete(["part-0.parquet"])
-        with pytest.raises(EngineFailed) as caught, naming_engine_failures("t"):
+        with pytest.raises(TableDamaged) as caught, naming_engine_failures("t"):
             connection.execute(source).fetchall()
-    assert caught.value.message == "A data file of t cannot be read: FileNotFoundError: part-0.parquet"
+    assert caught.value.message == (
+        "A data file of t cannot be read: FileNotFoundError: part-0.parquet. Restore the file, or the table to a "
+        "version without it."
+    )
 
 
 def test_fp10_what_our_own_sql_refuses_is_a_refusal() -> None:
